@@ -1,0 +1,1 @@
+"""autore: document-level relation extraction."""

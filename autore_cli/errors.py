@@ -1,0 +1,59 @@
+"""The error tree: what went wrong, where, what to do, and the exit code it ends with.
+
+Library code raises these; only `autore_cli.cli.console` prints them. Exit codes:
+
+    0    all documents done
+    1    some documents failed, the others are out
+    2    usage or configuration: an unknown option, a setting out of range
+    3    input that can't be read: missing, empty, not UTF-8, not in the expected form
+    4    a bundle that is missing, incomplete, damaged or of parts that don't fit
+    5    output that can't be written
+    130  interrupted; what was finished before is out
+"""
+
+
+class AutoreError(Exception):
+    """Base of all errors meant for a user.
+
+    Args:
+        message: what is wrong, on one line, without a full stop.
+        where: the place, as `file`, `file:line` or a setting's name.
+        hint: what to do about it, often a command.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{place}{self.message}{hint}"
+
+
+class ConfigurationError(AutoreError):
+    """A setting, an option or a schema file that can't be used."""
+
+    exit_code = 2
+
+
+class InputError(AutoreError):
+    """Input that can't be read, or one document of it."""
+
+    exit_code = 3
+
+
+class BundleError(AutoreError):
+    """A bundle that is missing, incomplete, damaged, or whose parts don't fit."""
+
+    exit_code = 4
+
+
+class OutputError(AutoreError):
+    """Output that can't be written."""
+
+    exit_code = 5

@@ -1,0 +1,235 @@
+"""The default bundle's architecture: a small prefix language model whose head can copy from the passage.
+
+A causal LM in shape (registered with `AutoModelForCausalLM`), a BERT-like encoder in its blocks (post-norm, learned
+positions), so that it can start from a pretrained encoder. The passage is read in both directions, prompts and
+completions causally (prefix LM, as in T5's section 3.2.4, arXiv 1910.10683). The probability of the next token mixes,
+through a learned gate, a softmax over the vocabulary with a softmax over the passage's positions, summed over equal
+tokens (pointer-generator, arXiv 1704.04368): names it never saw can be written, and are not learned by heart.
+
+The passage's copy keys and token ids travel in the KV cache as one more layer, in float32, which keeps the ids exact.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers.cache_utils import DynamicCache
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+_NOT_PASSAGE = -1
+
+
+class CopyLMConfig(PretrainedConfig):  # type: ignore[misc,no-untyped-call]
+    """Sizes of a copy LM.
+
+    Args:
+        vocab_size: tokens.
+        hidden_size: width.
+        intermediate_size: width of the feed-forward layers.
+        num_hidden_layers: blocks; the cache holds one layer more.
+        num_attention_heads: heads.
+        max_prefix: positions of the prefix.
+        max_prompt: positions behind the prefix: a prompt and its completion. Later ones share the last position.
+        dropout: while training.
+        layer_norm_eps: of all layer norms.
+    """
+
+    model_type = "autore_copylm"
+    prefix_lm = True
+
+    def __init__(
+        self,
+        vocab_size: int = 30522,
+        hidden_size: int = 384,
+        intermediate_size: int = 1536,
+        num_hidden_layers: int = 6,
+        num_attention_heads: int = 12,
+        max_prefix: int = 448,
+        max_prompt: int = 192,
+        dropout: float = 0.1,
+        layer_norm_eps: float = 1e-12,
+        **rest: Any,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.intermediate_size = intermediate_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.max_prefix = max_prefix
+        self.max_prompt = max_prompt
+        self.max_position_embeddings = max_prefix + max_prompt
+        self.dropout = dropout
+        self.layer_norm_eps = layer_norm_eps
+        rest.setdefault("tie_word_embeddings", False)
+        super().__init__(**rest)
+
+
+class Attention(nn.Module):
+    """Multi-head attention under a given mask."""
+
+    def __init__(self, config: CopyLMConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.heads = config.num_attention_heads
+        self.dropout = config.dropout
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden: Tensor, mask: Tensor, cache: DynamicCache | None) -> Tensor:
+        """`hidden` [rows, queries, width], `mask` additive [rows, 1, queries, keys]; returns the shape of `hidden`."""
+        query, key, value = (self._split(project(hidden)) for project in (self.q_proj, self.k_proj, self.v_proj))
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer)
+        dropout = self.dropout if self.training else 0.0
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        merged: Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))
+        return merged
+
+    def _split(self, hidden: Tensor) -> Tensor:
+        return hidden.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class Block(GradientCheckpointingLayer):  # type: ignore[misc]
+    """Attention and feed-forward, each with a residual and a layer norm behind it."""
+
+    def __init__(self, config: CopyLMConfig, layer: int) -> None:
+        super().__init__()
+        self.attention = Attention(config, layer)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, hidden: Tensor, mask: Tensor, cache: DynamicCache | None) -> Tensor:
+        """As `Attention.forward`."""
+        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, mask, cache)))
+        fed = self.down_proj(functional.gelu(self.up_proj(hidden)))
+        normed: Tensor = self.norm(hidden + self.dropout(fed))
+        return normed
+
+
+class CopyHead(nn.Module):
+    """Mixes the vocabulary's probabilities with those of copying a token of the passage."""
+
+    def __init__(self, config: CopyLMConfig) -> None:
+        super().__init__()
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.gate = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, hidden: Tensor, keys: Tensor, passage: Tensor, vocabulary: Tensor) -> Tensor:
+        """Log-probabilities of the next token, float32 `[rows, positions, vocabulary]`.
+
+        Args:
+            hidden: last hidden states `[rows, positions, width]`.
+            keys: copy keys of the prefix `[rows, prefix, width]`.
+            passage: its token ids `[rows, prefix]`, `_NOT_PASSAGE` where there is nothing to copy.
+            vocabulary: the embedding matrix `[vocabulary, width]`.
+        """
+        scores = (self.query(hidden).to(keys.dtype) @ keys.transpose(1, 2)) / math.sqrt(keys.shape[-1])
+        scores = scores.masked_fill((passage < 0)[:, None, :], torch.finfo(scores.dtype).min)
+        written = functional.linear(hidden, vocabulary).to(keys.dtype).softmax(-1)
+        gate = self.gate(hidden).to(keys.dtype).sigmoid()
+        index = passage.clamp(min=0)[:, None, :].expand_as(scores)
+        mixed: Tensor = ((1 - gate) * written).scatter_add(-1, index, gate * scores.softmax(-1))
+        return (mixed + torch.finfo(mixed.dtype).tiny).log()
+
+
+class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
+    """The copy LM. See the module's docstring."""
+
+    config_class = CopyLMConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ("Block",)
+
+    def __init__(self, config: CopyLMConfig) -> None:
+        super().__init__(config)
+        self.tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
+        self.lm_head = CopyHead(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings."""
+        return self.tokens
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The copy head, which reads the token embeddings too."""
+        return self.lm_head
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        position_ids: Tensor,
+        token_type_ids: Tensor | None = None,
+        past_key_values: DynamicCache | None = None,
+        use_cache: bool = False,
+        **_: Any,
+    ) -> CausalLMOutputWithPast:
+        """Next-token log-probabilities.
+
+        Args:
+            input_ids: `[rows, queries]`.
+            attention_mask: additive `[rows, 1, queries, keys]`, of the cached tokens and these.
+            position_ids: `[rows, queries]`, counted from the start of the prefix.
+            token_type_ids: `[rows, queries]`, 1 for the prefix, which stands first; left out, all is prefix. Only without a
+                filled cache: behind one there is no prefix.
+            past_key_values: an empty cache, which then holds the prefix, or one with a prefix.
+            use_cache: make a cache if there is none.
+        """
+        if past_key_values is None and use_cache:
+            past_key_values = DynamicCache()
+        cached = past_key_values is not None and past_key_values.get_seq_length() > 0
+        if cached:
+            is_prefix = torch.zeros_like(input_ids)
+            keys, passage = _cached_passage(past_key_values, len(self.blocks))
+            prefix_length = (passage >= 0).sum(1, keepdim=True)
+        else:
+            is_prefix = torch.ones_like(input_ids) if token_type_ids is None else token_type_ids
+            prefix_length = is_prefix.sum(1, keepdim=True)
+        hidden = self._embed(input_ids, position_ids, is_prefix, prefix_length)
+        for block in self.blocks:
+            hidden = block(hidden, attention_mask, past_key_values)
+        if not cached:
+            prefix = int(prefix_length.max())
+            keys = self.lm_head.key(hidden[:, :prefix]).to(_exact(hidden.dtype))
+            passage = input_ids[:, :prefix].masked_fill(is_prefix[:, :prefix] == 0, _NOT_PASSAGE)
+            if past_key_values is not None:
+                past_key_values.update(keys[:, None], passage[:, None, :, None].to(keys.dtype), len(self.blocks))
+        logits = self.lm_head(hidden, keys, passage, self.tokens.weight)
+        return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values)
+
+    def _embed(self, tokens: Tensor, positions: Tensor, is_prefix: Tensor, prefix_length: Tensor) -> Tensor:
+        """Prompts have position embeddings of their own, above those of the prefix, whatever the prefix's length."""
+        config = self.config
+        behind = (positions - prefix_length).clamp(0, config.max_prompt - 1) + config.max_prefix
+        places = torch.where(is_prefix > 0, positions.clamp(max=config.max_prefix - 1), behind)
+        embedded: Tensor = self.dropout(self.norm(self.tokens(tokens) + self.positions(places)))
+        return embedded
+
+
+def _exact(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of probabilities and copied ids: no narrower than float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _cached_passage(cache: DynamicCache, layer: int) -> tuple[Tensor, Tensor]:
+    """The copy keys `[rows, prefix, width]` and token ids `[rows, prefix]` that a filled cache holds."""
+    entry = cache.layers[layer]
+    return entry.keys[:, 0], entry.values[:, 0, :, 0].long()
+
+
+AutoConfig.register(CopyLMConfig.model_type, CopyLMConfig, exist_ok=True)
+AutoModelForCausalLM.register(CopyLMConfig, CopyLM, exist_ok=True)

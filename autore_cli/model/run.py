@@ -1,0 +1,49 @@
+"""run.json: what an adapter was made of and how, beside the adapter."""
+
+import hashlib
+import platform
+import resource
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+
+FILE = "run.json"
+_PACKAGES = ("autore", "torch", "transformers", "peft", "bitsandbytes", "accelerate")
+
+
+def digests(files: Iterable[Path]) -> dict[str, str]:
+    """The sha256 of files, in hex, by their names."""
+    found = {}
+    for path in files:
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def versions() -> dict[str, str]:
+    """The versions of what has a say in the weights."""
+    return {package: version(package) for package in _PACKAGES}
+
+
+def peak_memory() -> int:
+    """The most memory that this process took, in bytes: the GPU's where there is one, else the computer's."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def device_name(device: torch.device) -> str:
+    """What it runs on."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+
+
+def write(folder: Path, content: Mapping[str, Any], name: str = FILE) -> None:
+    """Writes run.json, in full or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{name}"
+    draft.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    draft.replace(folder / name)

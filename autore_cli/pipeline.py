@@ -1,0 +1,264 @@
+"""The way from documents to triples: the stages of a paradigm, each asked for all windows of a batch at once.
+
+Knows no model library: it sees a `Generator`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from autore_cli.calibration import Calibration
+from autore_cli.documents import candidate_spans, windows
+from autore_cli.errors import ConfigurationError
+from autore_cli.generation import Generator, Request
+from autore_cli.grammar import ListGrammar, Trie
+from autore_cli.records import Document, Span, Triple, Window
+from autore_cli.schema import Schema
+from autore_cli.stages import Decoding, Part, Prompts, Stage, StageName, Template
+
+
+@dataclass(frozen=True)
+class _Passage:
+    """A window with what its prompts share: the names that may be heads and tails, and where they stand."""
+
+    document: int
+    window: Window
+
+    @cached_property
+    def spans(self) -> Mapping[str, list[Span]]:
+        """The window's candidate names, each with its spans in the document."""
+        text, start = self.window.text, self.window.start
+        spans: dict[str, list[Span]] = defaultdict(list)
+        for begin, end in candidate_spans(text):
+            spans[text[begin:end]].append((start + begin, start + end))
+        return spans
+
+    @cached_property
+    def names(self) -> list[str]:
+        return list(self.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A triple in the making.
+
+    Attributes:
+        passage: where it was found.
+        parts: what was found so far.
+        probabilities: one for each decision of the model that led here, in the order of the stages; within a stage
+            first that of listing it, then that of choosing it, as far as the stage does either.
+        relations: all relations of the passage, for a stage that is asked with all of them.
+    """
+
+    passage: _Passage
+    parts: Mapping[Part, str] = field(default_factory=dict)
+    probabilities: tuple[float, ...] = ()
+    relations: tuple[str, ...] = ()
+
+    def extended(self, parts: Mapping[Part, str], *probabilities: float) -> "Candidate":
+        """The candidate with more parts, and the probabilities of finding them."""
+        return replace(self, parts={**self.parts, **parts}, probabilities=(*self.probabilities, *probabilities))
+
+
+class Pipeline:
+    """Extracts triples from documents.
+
+    Args:
+        generator: answers the prompts.
+        stages: the paradigm.
+        prompts: its templates.
+        decoding: how each stage finds its items.
+        schema: the relations that may come out.
+        calibration: how their scores are made, and how high one must be.
+        overlap: tokens that neighbouring windows of a long document share.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        stages: Sequence[Stage],
+        prompts: Prompts,
+        decoding: Mapping[StageName, Decoding],
+        schema: Schema,
+        calibration: Calibration = Calibration(),
+        overlap: int = 64,
+    ) -> None:
+        self.generator = generator
+        self.stages = stages
+        self.prompts = prompts
+        self.decoding = decoding
+        self.schema = schema
+        self.calibration = calibration
+        self.overlap = overlap
+        self._relations = {relation.name: relation for relation in schema.relations}
+        self._relation_trie = self._trie(list(self._relations))
+
+    def extract(self, documents: Sequence[Document]) -> list[list[Triple]]:
+        """The triples of each document, in the order of `documents`; within one by first mention of head and tail."""
+        return [
+            self._triples(document, candidates)
+            for document, candidates in zip(documents, self.candidates(documents), strict=True)
+        ]
+
+    def candidates(self, documents: Sequence[Document]) -> list[list[Candidate]]:
+        """What the stages found in each document, before scores decide: a candidate a window and triple."""
+        candidates = [Candidate(passage) for passage in self._passages(documents)]
+        for stage in self.stages:
+            candidates = self._run(stage, candidates)
+        found: list[list[Candidate]] = [[] for _ in documents]
+        for candidate in candidates:
+            if candidate.parts["head"] != candidate.parts["tail"]:
+                found[candidate.passage.document].append(candidate)
+        return found
+
+    def _passages(self, documents: Sequence[Document]) -> list[_Passage]:
+        def offsets(text: str) -> Sequence[Span]:
+            return self.generator.encoder.encode(text).offsets
+
+        return [
+            _Passage(index, window)
+            for index, document in enumerate(documents)
+            for window in windows(document, offsets, self.generator.max_passage, self.overlap)
+        ]
+
+    def _run(self, stage: Stage, candidates: Sequence[Candidate]) -> list[Candidate]:
+        if stage.all_relations:
+            candidates = _with_all_relations(candidates)
+        decoding = self.decoding[stage.name]
+        if decoding.propose == "schema":
+            candidates = [
+                candidate.extended({"relation": name}) for candidate in candidates for name in self._relations
+            ]
+        elif decoding.propose == "names":
+            candidates = self._all_names(stage, candidates, decoding)
+        else:
+            candidates = self._list(stage, candidates, decoding)
+        return candidates if decoding.threshold is None else self._choose(stage, candidates, decoding.threshold)
+
+    def _list(self, stage: Stage, candidates: Sequence[Candidate], decoding: Decoding) -> list[Candidate]:
+        """Extends every candidate by each item that the model lists for it."""
+        template = self.prompts.stages[stage.name].list
+        items = self._listed(stage, template, candidates, stage.yields, decoding)
+        return [
+            candidate.extended(parts, probability)
+            for candidate, own in zip(candidates, items, strict=True)
+            for parts, probability in own
+        ]
+
+    def _all_names(self, stage: Stage, candidates: Sequence[Candidate], decoding: Decoding) -> list[Candidate]:
+        """Extends every candidate by each name that the model lists for its passage, asked once a passage."""
+        if self.prompts.names is None:
+            raise ConfigurationError(f"the {stage.name} stage proposes names, and no prompt asks for them")
+        passages = list({id(each.passage): Candidate(each.passage) for each in candidates}.values())
+        items = self._listed(stage, self.prompts.names, passages, stage.yields, decoding)
+        names = {id(each.passage): own for each, own in zip(passages, items, strict=True)}
+        return [
+            candidate.extended(parts, probability)
+            for candidate in candidates
+            for parts, probability in names[id(candidate.passage)]
+            if not set(parts.values()) & set(candidate.parts.values())
+        ]
+
+    def _listed(
+        self,
+        stage: Stage,
+        template: Template,
+        candidates: Sequence[Candidate],
+        yields: Sequence[Part],
+        decoding: Decoding,
+    ) -> list[list[tuple[dict[Part, str], float]]]:
+        """What the model lists for each candidate: the parts of each item, and its probability."""
+        passages = {id(each.passage): each.passage for each in candidates}
+        names = {key: self._trie(passage.names) for key, passage in passages.items()}
+        grammars = [
+            ListGrammar(
+                tuple(self._relation_trie if part == "relation" else names[id(each.passage)] for part in yields),
+                self.generator.separator,
+                self.generator.end,
+                self.generator.joiner if len(yields) > 1 else None,
+                decoding.max_items,
+            )
+            for each in candidates
+        ]
+        requests = self._requests(template, candidates)
+        lists = self.generator.decode(stage.name, requests, grammars, decoding.end_bias)
+        relations = list(self._relations)
+        return [
+            [
+                (
+                    {
+                        part: relations[index] if part == "relation" else candidate.passage.names[index]
+                        for part, index in zip(yields, listed.item, strict=True)
+                    },
+                    listed.probability,
+                )
+                for listed in items
+            ]
+            for candidate, items in zip(candidates, lists, strict=True)
+        ]
+
+    def _choose(self, stage: Stage, candidates: Sequence[Candidate], threshold: float) -> list[Candidate]:
+        """The candidates to which the model says yes."""
+        requests = self._requests(self.prompts.stages[stage.name].choose, candidates)
+        chances = self.generator.choose(stage.name, requests)
+        return [
+            candidate.extended({}, chance)
+            for candidate, chance in zip(candidates, chances, strict=True)
+            if chance >= threshold
+        ]
+
+    def _requests(self, template: Template, candidates: Sequence[Candidate]) -> list[Request]:
+        return [
+            template.render(candidate.passage.window.text, self._values(candidate)).request(self.generator.encoder)
+            for candidate in candidates
+        ]
+
+    def _values(self, candidate: Candidate) -> dict[str, str]:
+        """What stands at the template's places."""
+        values: dict[str, str] = {**candidate.parts}
+        if "relation" in candidate.parts:
+            values["description"] = self._relations[candidate.parts["relation"]].description
+        if candidate.relations:
+            values["relations"] = self.prompts.separator.join(candidate.relations)
+        return values
+
+    def _trie(self, names: Sequence[str]) -> Trie:
+        return Trie(self.generator.encoder.encode_many(names))
+
+    def _triples(self, document: Document, candidates: Iterable[Candidate]) -> list[Triple]:
+        """Scores what was found, and merges what the windows gave: spans united, the best score kept."""
+        merged: dict[tuple[str, str, str], Triple] = {}
+        for candidate in candidates:
+            score = self.calibration.score(candidate.probabilities)
+            if score < self.calibration.threshold:
+                continue
+            head, tail = candidate.parts["head"], candidate.parts["tail"]
+            relation = self._relations[candidate.parts["relation"]]
+            before = merged.get((head, relation.id, tail))
+            merged[head, relation.id, tail] = Triple(
+                doc=document.id,
+                head=head,
+                relation=relation.name,
+                relation_id=relation.id,
+                tail=tail,
+                head_spans=_united(before.head_spans if before else (), candidate.passage.spans[head]),
+                tail_spans=_united(before.tail_spans if before else (), candidate.passage.spans[tail]),
+                score=max(score, before.score if before else 0.0),
+            )
+        return sorted(merged.values(), key=lambda triple: (triple.head_spans, triple.tail_spans, triple.relation_id))
+
+
+def _united(first: Iterable[Span], second: Iterable[Span]) -> tuple[Span, ...]:
+    return tuple(sorted({*first, *second}))
+
+
+def _with_all_relations(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """One candidate a passage, which knows all the relations that were found in it."""
+    relations: dict[int, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        relations[id(candidate.passage)].append(candidate)
+    return [
+        Candidate(each[0].passage, relations=tuple(candidate.parts["relation"] for candidate in each))
+        for each in relations.values()
+    ]

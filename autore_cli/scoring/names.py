@@ -1,0 +1,13 @@
+"""When two names are the same name."""
+
+import unicodedata
+
+
+def normalise(name: str) -> str:
+    """The form in which names are compared: Unicode NFC, all white space removed, case kept.
+
+    White space is the only thing that DocRED's tokenisation adds (`Wilfried " Willi " Schneider`, `Party 's`), so a
+    tokenised alias and the same name in natural text have the same form. Letters, case and punctuation still count:
+    `US` is neither `us` nor `U.S.`.
+    """
+    return "".join(unicodedata.normalize("NFC", name).split())

@@ -1,0 +1,55 @@
+"""Training files for `autore finetune` out of augmented documents, as `autore build-data` writes them of plain ones.
+
+python -m recipes.augmented_data --data DATA --output FOLDER [--copies 4] [--held-out 60]
+"""
+
+import argparse
+import random
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import orjson
+
+from autore_cli.examples import ExampleMaker, ExampleSettings
+from autore_cli.model.dataset import STAGE_FILES
+from autore_cli.records import AnnotatedDocument
+from autore_cli.schema import default
+from autore_cli.stages import paradigm
+from recipes.augment import Augmenter
+from recipes.corpora import split_redocred
+from recipes.prompts import PROMPTS
+
+
+def write(documents: Sequence[AnnotatedDocument], folder: Path, copies: int, kept: float, seed: int = 0) -> None:
+    """Writes each stage's file: `copies` augmented versions of every document, with a share of its yes/no examples."""
+    rng = random.Random(seed)
+    augmenter = Augmenter(documents)
+    frequencies = Counter(fact.relation_id for document in documents for fact in document.facts)
+    settings = ExampleSettings(orders=1, negative_relations=6, negative_heads=3, wrong_candidates=8)
+    maker = ExampleMaker(paradigm("RHF"), PROMPTS, default(), settings, frequencies)
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        files = {stage: stack.enter_context((folder / name).open("wb")) for stage, name in STAGE_FILES.items()}
+        for document in list(documents) * copies:
+            for example in maker.make(augmenter.augment(document, rng), rng):
+                if example.kind != "choose" or example.stage == "relation" or rng.random() < kept:
+                    files[example.stage].write(orjson.dumps(example.record(), option=orjson.OPT_APPEND_NEWLINE))
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--copies", type=int, default=4)
+    parser.add_argument("--kept", type=float, default=0.35, help="share of the head and fact stages' yes/no examples")
+    parser.add_argument("--held-out", type=int, default=60)
+    arguments = parser.parse_args()
+    documents, _ = split_redocred(arguments.data, arguments.held_out)
+    write(documents, arguments.output, arguments.copies, arguments.kept)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.command import autore, messages
+
+
+def record(title: str, facts: list[tuple[int, str, int]]) -> dict[str, Any]:
+    """A document of three entities: Mara Lindqvist, Fjellhavn and Vestmark."""
+    sents = [["Mara", "Lindqvist", "was", "born", "in", "Fjellhavn", ",", "Vestmark", "."]]
+    places = [((0, 2), "PER"), ((5, 6), "LOC"), ((7, 8), "LOC")]
+    entities = [
+        [{"name": " ".join(sents[0][start:end]), "sent_id": 0, "pos": [start, end], "type": kind}]
+        for (start, end), kind in places
+    ]
+    labels = [{"h": head, "r": relation, "t": tail, "evidence": [0]} for head, relation, tail in facts]
+    return {"title": title, "sents": sents, "vertexSet": entities, "labels": labels}
+
+
+@pytest.fixture
+def annotated(tmp_path: Path) -> Path:
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps([record("Lindqvist", [(0, "P19", 1), (1, "P17", 2)]), record("Nobody", [])]))
+    return path
+
+
+def test_it_writes_the_three_stages_files(bundle: Path, annotated: Path, tmp_path: Path) -> None:
+    done = autore("build-data", annotated, "--model", bundle, "--output", tmp_path / "data")
+    assert done.returncode == 0
+    assert done.stdout == b""
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["fact.jsonl", "head.jsonl", "relation.jsonl"]
+    heads = [json.loads(line) for line in (tmp_path / "data" / "head.jsonl").read_text().splitlines()]
+    for example in heads:
+        start, end = example["passage"]
+        assert example["prompt"][start:end] == "Mara Lindqvist was born in Fjellhavn, Vestmark."
+    lists = [example["completion"] for example in heads if example["kind"] == "list" and example["doc"] == "Lindqvist"]
+    assert {"Mara Lindqvist", "Fjellhavn", ""} == set(lists)
+    assert messages(done)[0].split()[:3] == ["stage", "kind", "examples"]
+
+
+def test_the_seed_decides(bundle: Path, annotated: Path, tmp_path: Path) -> None:
+    contents = []
+    for number, seed in enumerate(("0", "0", "1")):
+        folder = tmp_path / str(number)
+        assert autore("build-data", annotated, "-m", bundle, "-o", folder, "--seed", seed, "--quiet").stderr == b""
+        contents.append([path.read_bytes() for path in sorted(folder.iterdir())])
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_what_is_there_is_kept_and_nothing_half_is_left(bundle: Path, annotated: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert autore("build-data", annotated, "-m", bundle, "-o", data).returncode == 0
+    before = {path: path.read_bytes() for path in data.iterdir()}
+    refused = autore("build-data", annotated, "-m", bundle, "-o", data)
+    assert refused.returncode == 5
+    assert messages(refused)[1] == "autore: hint: --force replaces it"
+    broken = tmp_path / "broken.json"
+    broken.write_text(json.dumps([record("Lindqvist", []), {"title": "Broken"}]))
+    failed = autore("build-data", broken, "-m", bundle, "-o", data, "--force")
+    assert failed.returncode == 3
+    assert messages(failed)[0].startswith(f"autore: error: {broken}:2: ")
+    assert {path: path.read_bytes() for path in data.iterdir()} == before

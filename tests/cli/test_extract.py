@@ -1,0 +1,240 @@
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import IO, Any
+
+import pytest
+
+from tests.cli.command import COMMAND, TIMEOUT, autore, environment, messages
+
+TEXT = "Mara Lindqvist was born in Fjellhavn. Her husband Tomas Reval wrote The Quiet Harbour there."
+KEYS = ["doc", "head", "relation", "relation_id", "tail", "head_spans", "tail_spans", "score"]
+
+
+def lines(*documents: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(document).encode() + b"\n" for document in documents)
+
+
+def triples(output: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> Path:
+    path = tmp_path / "lindqvist.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def test_triples_of_files_of_all_formats(bundle: Path, document: Path, tmp_path: Path) -> None:
+    (tmp_path / "more.jsonl").write_bytes(lines({"id": "one", "text": TEXT}, {"text": "Émile 🦜 met Zoë in Łódź."}))
+    (tmp_path / "docred.json").write_text(json.dumps([{"title": "Reval", "sents": [["Tomas", "Reval", "wrote", "."]]}]))
+    paths = [document, tmp_path / "more.jsonl", tmp_path / "docred.json"]
+    done = autore("extract", "--model", bundle, *paths)
+    assert done.returncode == 0
+    texts = {"lindqvist": TEXT, "one": TEXT, "more.jsonl:2": "Émile 🦜 met Zoë in Łódź.", "Reval": "Tomas Reval wrote."}
+    found = triples(done.stdout)
+    assert {triple["doc"] for triple in found} == set(texts)
+    assert [triple["doc"] for triple in found] == sorted((triple["doc"] for triple in found), key=list(texts).index)
+    for triple in found:
+        assert list(triple) == KEYS
+        for name in ("head", "tail"):
+            assert triple[f"{name}_spans"]
+            assert {texts[triple["doc"]][start:end] for start, end in triple[f"{name}_spans"]} == {triple[name]}
+        assert 0 < triple["score"] <= 1
+    (closing,) = messages(done)
+    assert closing.startswith(f"autore: 4 documents, {len(found)} triples, ")
+
+
+def test_options_narrow_what_comes_out(bundle: Path, tmp_path: Path) -> None:
+    schema, out = tmp_path / "own.toml", tmp_path / "out.jsonl"
+    schema.write_text('[[relation]]\nid = "P50"\nname = "author"\n[[relation]]\nid = "own"\nname = "wrote"\n')
+    options: list[str | Path] = ["--schema", schema, "--limit", "1", "--batch-size", "2", "--device", "cpu"]
+    two = lines({"text": TEXT}, {"text": TEXT})
+    everything = autore("extract", *options, "-", env={"AUTORE_MODEL": str(bundle)}, stdin=two)
+    assert everything.returncode == 0
+    assert messages(everything)[0] == "autore: warning: 'tiny' was not trained on 1 of the 2 relations: own"
+    found = triples(everything.stdout)
+    assert {triple["relation"] for triple in found} == {"author", "wrote"}
+    assert {triple["doc"] for triple in found} == {"stdin:1"}
+
+    threshold = sorted(triple["score"] for triple in found)[len(found) // 2]
+    arguments = ["extract", "--model", bundle, *options, "--min-score", str(threshold), "--output", out, "--quiet", "-"]
+    out.write_text("precious")
+    refused = autore(*arguments, stdin=two)
+    assert (refused.returncode, out.read_text()) == (5, "precious")
+    assert messages(refused) == [f"autore: error: {out}: exists already", "autore: hint: --force replaces it"]
+    narrowed = autore(*arguments, "--force", stdin=two)
+    assert (narrowed.returncode, narrowed.stdout, narrowed.stderr) == (0, b"", b"")
+    assert triples(out.read_bytes()) == [triple for triple in found if triple["score"] >= threshold]
+
+
+def pass_on(stream: IO[bytes], output: "Queue[bytes]") -> None:
+    for line in stream:
+        output.put(line)
+
+
+@contextmanager
+def open_pipe(bundle: Path) -> Iterator[tuple["subprocess.Popen[bytes]", "Queue[bytes]"]]:
+    """A process that extracts from a pipe held open, and a queue of the lines that it writes."""
+    with subprocess.Popen(
+        [*COMMAND, "extract", "--model", str(bundle), "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it may be ignored here
+    ) as process:
+        assert process.stdout is not None
+        output: Queue[bytes] = Queue()
+        Thread(target=pass_on, args=[process.stdout, output], daemon=True).start()
+        yield process, output
+        process.kill()
+
+
+def write(process: "subprocess.Popen[bytes]", *documents: dict[str, Any]) -> None:
+    assert process.stdin is not None
+    process.stdin.write(lines(*documents))
+    process.stdin.flush()
+
+
+def wait_for(document: str, output: "Queue[bytes]") -> None:
+    while json.loads(output.get(timeout=TIMEOUT))["doc"] != document:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_triples_stream_until_a_signal_ends_it(bundle: Path, number: int, code: int, word: str) -> None:
+    with open_pipe(bundle) as (process, output):
+        for name in ("first", "second"):
+            write(process, {"id": name, "text": TEXT})
+            wait_for(name, output)  # while the input is open
+        time.sleep(0.5)
+        process.send_signal(number)
+        assert process.wait(TIMEOUT) == code
+        assert process.stderr is not None
+        closing, last = process.stderr.read().decode().splitlines()
+        assert closing.startswith("autore: 2 documents, ")
+        assert last == f"autore: {word}"
+
+
+def test_a_closed_pipe_ends_it_without_a_word(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "many.jsonl").write_bytes(lines(*({"text": TEXT} for _ in range(40))))
+    command = " ".join([*COMMAND, "extract", "--quiet", "--model", str(bundle), str(tmp_path / "many.jsonl")])
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        env=environment(),
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert len(triples(done.stdout)) == 1
+    assert done.stderr == b""
+    assert done.returncode == 141
+
+
+BROKEN = b'{"id": "a", "text": "' + TEXT.encode() + b'"}\n{"id": "b"\n{"id": "c"}\n{"id": "a", "text": "again"}\n'
+
+
+def test_bad_documents_do_not_stop_the_others(bundle: Path, document: Path, tmp_path: Path) -> None:
+    (tmp_path / "mixed.jsonl").write_bytes(BROKEN)
+    done = autore("extract", "--model", bundle, "mixed.jsonl", "nowhere.txt", document.name, cwd=tmp_path)
+    assert done.returncode == 1
+    assert {triple["doc"] for triple in triples(done.stdout)} == {"a", "lindqvist"}
+    errors = [line for line in messages(done) if line.startswith("autore: error: ")]
+    places = ["mixed.jsonl:2: ", "mixed.jsonl:3: ", "mixed.jsonl:4: ", "nowhere.txt: "]
+    assert [error.startswith(f"autore: error: {place}") for error, place in zip(errors, places, strict=True)] == [
+        True
+    ] * 4
+    assert messages(done)[-1].startswith("autore: 2 documents, ")
+    assert ", 4 failed, " in messages(done)[-1]
+
+
+def test_on_error_stop_ends_it_after_what_came_before(bundle: Path, document: Path, tmp_path: Path) -> None:
+    done = autore("extract", "--model", bundle, "--on-error", "stop", document, tmp_path / "nowhere.txt", document)
+    assert done.returncode == 3
+    assert {triple["doc"] for triple in triples(done.stdout)} == {"lindqvist"}
+    assert messages(done)[1].startswith(f"autore: error: {tmp_path}/nowhere.txt: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "can't be read: No such file or directory"),
+        (b"", "empty"),
+        (b"\xe9t\xe9", "not UTF-8 (byte 1)"),
+        (b" \n", "the text is empty"),
+    ],
+)
+def test_input_that_cannot_be_read(bundle: Path, tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "input.txt"
+    if content is not None:
+        path.write_bytes(content)
+    done = autore("extract", "--model", bundle, path)
+    assert (done.returncode, done.stdout) == (3, b"")
+    errors = messages(done)
+    assert errors[0] == f"autore: error: {path}: {message}"
+    assert errors[-1].startswith("autore: 0 documents, 0 triples, 1 failed, ")
+
+
+def test_empty_or_closed_stdin(bundle: Path) -> None:
+    empty = autore("extract", "--model", bundle, "-")
+    assert (empty.returncode, messages(empty)[0]) == (3, "autore: error: stdin: empty")
+    command = " ".join([*COMMAND, "extract", "--model", str(bundle), "-"])
+    closed = subprocess.run(["bash", "-c", f"{command} <&-"], capture_output=True, env=environment(), check=False)
+    assert closed.returncode == 3
+    assert messages(closed) == ["autore: error: stdin: can't be read: Bad file descriptor"]
+
+
+def test_output_that_cannot_be_written(bundle: Path, document: Path, tmp_path: Path) -> None:
+    def attempt(path: str | Path) -> tuple[int, str]:
+        done = autore("extract", "--model", bundle, "--output", path, document)
+        return done.returncode, messages(done)[0]
+
+    assert attempt(tmp_path / "a" / "b") == (5, f"autore: error: {tmp_path}/a/b: its folder does not exist")
+    assert attempt(tmp_path) == (5, f"autore: error: {tmp_path}: is a folder")
+    assert attempt(document) == (2, f"autore: error: {document}: is the input as well")
+    assert attempt("/dev/full") == (5, "autore: error: /dev/full: can't be written: No space left on device")
+    if os.geteuid():  # root may write anywhere
+        tmp_path.chmod(0o500)
+        assert attempt(tmp_path / "out") == (5, f"autore: error: {tmp_path}/out: no permission to write it")
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (
+            ["--schema", "nowhere.toml"],
+            2,
+            "autore: error: nowhere.toml: schema can't be read: No such file or directory",
+        ),
+        (["--batch-size", "none"], 2, "autore: error: --batch-size: 'none' is neither 'auto' nor a number above 0"),
+        (["--model", "nowhere"], 4, "autore: error: no bundle 'nowhere'"),
+    ],
+)
+def test_settings_that_cannot_be_used(
+    bundle: Path, document: Path, arguments: list[str], code: int, message: str
+) -> None:
+    done = autore("extract", "--model", bundle, *arguments, document)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert messages(done)[0] == message
+
+
+def test_a_bundle_without_adapters_says_how_to_train_them(bundle: Path, document: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "untrained"
+    copy.mkdir()
+    (copy / "bundle.toml").write_bytes((bundle / "bundle.toml").read_bytes())
+    done = autore("extract", "--model", copy, document)
+    assert done.returncode == 4
+    assert "has no adapter yet" in messages(done)[0]
+    assert messages(done)[1].startswith("autore: hint: train it with: autore finetune --model ")
