@@ -86,7 +86,7 @@ def main(number: int) -> None:
                 for row in predictions(annotate(record, "benchmark"), generator):
                     file.write(orjson.dumps(row) + b"\n")
         json_alone = min(measure(sys.executable, "-c", JSON_ALONE, gold, predicted) for _ in range(3))
-        score = (sys.executable, "-m", "autore_cli", "score", predicted, "--gold", gold, "--json")
+        score = (sys.executable, "-m", "autore_cli", "score", predicted, gold, "--json")
         runs = {
             "json alone": json_alone,
             "score, no resampling": min(measure(*score, "--resamples", "0") for _ in range(3)),

@@ -33,6 +33,7 @@ def quantize(base: Path, output: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         base, quantization_config=settings, dtype=torch.bfloat16, device_map={"": "cpu"}
     )
+    model.config.dropout = 0.0  # fine-tuning has a dropout of its own
     model.save_pretrained(output)
     for name in TOKENIZER:
         shutil.copyfile(minilm_folder() / name, output / name)

@@ -28,7 +28,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from autore_cli.errors import AutoreError, OutputError
+from autore_cli.cli import output
+from autore_cli.errors import AutoreError
 
 UNEXPECTED, INTERRUPTED, CLOSED_PIPE, TERMINATED = 70, 130, 141, 143
 
@@ -78,15 +79,18 @@ def report(error: AutoreError) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes a table to stderr, its figures to the right."""
+    """Writes a table to stdout, columns of figures to the right. Raises as `output.write` does."""
     lines = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     body = list(rows)
     for number, column in enumerate(columns):
         figures = all(row[number][:1].isdigit() for row in body)
         lines.add_column(column, justify="right" if figures else "left")
     for row in body:
-        lines.add_row(*row)
-    _stderr.print(lines)
+        lines.add_row(*map(Text, row))
+    stdout = Console(highlight=False)
+    with stdout.capture() as capture:
+        stdout.print(lines)
+    output.write(capture.get().encode())
 
 
 class Status:
@@ -136,7 +140,9 @@ def run(command: Callable[[], object]) -> NoReturn:
     code = 0
     try:
         command()
-        _flush_stdout()
+        if sys.stdout:
+            with output.named("stdout"):
+                sys.stdout.flush()
     except BaseException as error:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # a second one stops at once
@@ -189,16 +195,6 @@ def _explain(error: BaseException) -> None:
             first_line = (str(error).strip().splitlines() or [""])[0]
             hint = None if verbose else "run again with --verbose for the traceback"
             report(AutoreError(f"{type(error).__name__}: {first_line}", where="unexpected", hint=hint))
-
-
-def _flush_stdout() -> None:
-    try:
-        if sys.stdout:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"can't be written: {error.strerror}", where="stdout") from error
 
 
 def _drop_unwritten() -> None:

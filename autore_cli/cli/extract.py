@@ -159,6 +159,7 @@ def _pipeline(bundle: bundles.Bundle, schema: Schema, device: str, batch_size: i
         choices.prompts(bundle),
         {name: stage.decoding for name, stage in bundle.stages.items()},
         schema,
+        bundle.calibration,
     )
 
 

@@ -68,7 +68,10 @@ def finetune(
         Literal["all", "relation", "head", "fact"],
         typer.Option("--stage", help="Whose adapter to train.", rich_help_panel=options.MODEL),
     ] = "all",
-    device: options.Device = "auto",
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        typer.Option("--device", help="Where it is trained.", rich_help_panel=options.MODEL),
+    ] = "auto",
     data: Annotated[
         Path,
         typer.Option("--data", metavar="FOLDER", help="What build-data wrote.", rich_help_panel=options.INPUT),
@@ -83,7 +86,8 @@ def finetune(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="The bundle that gets the adapters, made from --model if it isn't there. Without it, --model itself.",
+            help="The bundle that gets the adapters, made from --model if it isn't there. Without it --model itself, or "
+            "NAME-tuned here if that is a packaged one.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -114,13 +118,19 @@ def finetune(
         from autore_cli.model.finetune import Job, prepare
         from autore_cli.model.finetune import finetune as train
 
-        job = Job(bundle, stages, data, output or bundle.folder, device, resume)
+        job = Job(bundle, stages, data, output or _own_folder(bundle), device, resume)
         if dry_run:
             plans = [task.plan for task in prepare(job, settings)]
         else:
             train(job, settings, _Reporter(status))
     if dry_run:
         console.table(("", *(plan.adapter for plan in plans)), _plan_rows(plans))
+
+
+def _own_folder(bundle: bundles.Bundle) -> Path:
+    """Where the adapters of a bundle go: into it, but for a packaged one, which stays as it is."""
+    packaged = bundle.folder.parent == bundles.bundles_folder()
+    return Path(f"{bundle.name}-tuned") if packaged else bundle.folder
 
 
 def _values(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +165,7 @@ def _plan_rows(plans: "Sequence[Plan]") -> Iterator[tuple[str, ...]]:
         "steps": lambda plan: f"{plan.steps:,}",
         "layers with LoRA": lambda plan: ", ".join(plan.target_modules),
         "parameters to train": lambda plan: f"{plan.trainable:,}",
-        "memory, roughly": lambda plan: f"{plan.memory / 2**30:,.1f} GiB",
+        "memory, roughly": lambda plan: f"{plan.memory / 2**20:,.0f} MiB",
     }
     for name, figure in figures.items():
         yield name, *map(figure, plans)
@@ -169,12 +179,9 @@ class _Reporter:
 
     def planned(self, plan: "Plan") -> None:
         _logger.info(
-            "%s: %d steps over %d examples (%d too long), %.1f M parameters to train",
+            "%s: %s steps over %s examples (%s too long), %s parameters to train",
             plan.adapter,
-            plan.steps,
-            plan.examples,
-            plan.dropped,
-            plan.trainable / 1e6,
+            *(f"{figure:,}" for figure in (plan.steps, plan.examples, plan.dropped, plan.trainable)),
         )
 
     def stepped(self, plan: "Plan", step: int, loss: float, tokens_per_second: float) -> None:

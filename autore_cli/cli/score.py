@@ -32,12 +32,8 @@ def score(
     ],
     gold: Annotated[
         Path,
-        typer.Option(
-            "--gold",
-            metavar="FILE",
-            help="What is right: a DocRED file, or triples as JSON lines.",
-            show_default=False,
-            rich_help_panel=options.INPUT,
+        typer.Argument(
+            metavar="GOLD", help="What is right: a DocRED file, or triples as JSON lines.", show_default=False
         ),
     ],
     train: Annotated[
@@ -116,9 +112,12 @@ def score(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Scores predicted triples against gold.
+    """Score predicted triples against gold.
 
-    Figures are per cent: P precision, R recall, F1, and the 95 % interval of F1 over documents.
+    Figures are per cent: P precision, R recall, F1, and the 95 % interval of F1
+    over documents. The first, `by alias`, is AutoRE's: a prediction is right if
+    its head and tail equal any names of the two entities of a gold fact of that
+    relation. Each fact can be found once; repeats of a found one don't count.
     """
     console.configure(quiet=quiet, verbose=verbose)
     if as_json and as_markdown:

@@ -36,8 +36,9 @@ def load_base(
     Args:
         bundle: names the base.
         device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ...
-        dtype: that of the activations, and of the weights that aren't in 4 bit. None is bfloat16, or float32 on a CPU
-            that has no instructions for bfloat16.
+        dtype: that of the activations, and of the weights that aren't in 4 bit. None is bfloat16 on a GPU, and float32
+            on a CPU: up to 2.5 times slower there, but what comes out doesn't depend on the CPU, and less than
+            1e-6 (a probability) on what stands in the same batch, where bfloat16 brings 1e-3.
         quantize: puts linear layers in 4 bit that aren't yet. A base that was saved in 4 bit stays so in any case.
         trust_remote_code: runs the Python files that come with the base.
 
@@ -47,7 +48,7 @@ def load_base(
     """
     bitsandbytes = _import_bitsandbytes()
     where = find_device(device)
-    dtype = dtype or _default_dtype(where, bitsandbytes)
+    dtype = dtype or (torch.float32 if where.type == "cpu" else torch.bfloat16)
     folder = base_folder(bundle)
     if trust_remote_code:
         logger.warning("running the Python files that come with %s", bundle.base_owner().base)
@@ -98,11 +99,6 @@ def _import_bitsandbytes() -> ModuleType:
         return importlib.import_module("bitsandbytes")
     finally:
         torch.compile = compile_
-
-
-def _default_dtype(device: torch.device, bitsandbytes: ModuleType) -> torch.dtype:
-    slow = device.type == "cpu" and not bitsandbytes.functional.has_avx512bf16()
-    return torch.float32 if slow else torch.bfloat16
 
 
 def _is_quantized(folder: Path) -> bool:

@@ -22,29 +22,29 @@ def record(title: str, facts: list[tuple[int, str, int]]) -> dict[str, Any]:
 @pytest.fixture
 def annotated(tmp_path: Path) -> Path:
     path = tmp_path / "train.json"
-    path.write_text(json.dumps([record("Lindqvist", [(0, "P19", 1), (1, "P17", 2)]), record("Nobody", [])]))
+    path.write_text(json.dumps([record("Lindqvist", [(0, "P50", 1), (1, "P17", 2)]), record("Nobody", [])]))
     return path
 
 
 def test_it_writes_the_three_stages_files(bundle: Path, annotated: Path, tmp_path: Path) -> None:
     done = autore("build-data", annotated, "--model", bundle, "--output", tmp_path / "data")
     assert done.returncode == 0
-    assert done.stdout == b""
+    assert done.stderr == b""
+    assert done.stdout.split()[:3] == [b"stage", b"kind", b"examples"]
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["fact.jsonl", "head.jsonl", "relation.jsonl"]
     heads = [json.loads(line) for line in (tmp_path / "data" / "head.jsonl").read_text().splitlines()]
     for example in heads:
         start, end = example["passage"]
         assert example["prompt"][start:end] == "Mara Lindqvist was born in Fjellhavn, Vestmark."
-    lists = [example["completion"] for example in heads if example["kind"] == "list" and example["doc"] == "Lindqvist"]
-    assert {"Mara Lindqvist", "Fjellhavn", ""} == set(lists)
-    assert messages(done)[0].split()[:3] == ["stage", "kind", "examples"]
+    lists = {(example["doc"], example["completion"]) for example in heads if example["kind"] == "list"}
+    assert lists == {("Lindqvist", "Mara Lindqvist"), ("Lindqvist", "Fjellhavn"), ("Nobody", "")}
 
 
 def test_the_seed_decides(bundle: Path, annotated: Path, tmp_path: Path) -> None:
     contents = []
     for number, seed in enumerate(("0", "0", "1")):
         folder = tmp_path / str(number)
-        assert autore("build-data", annotated, "-m", bundle, "-o", folder, "--seed", seed, "--quiet").stderr == b""
+        assert autore("build-data", annotated, "-m", bundle, "-o", folder, "--seed", seed, "--quiet").stdout == b""
         contents.append([path.read_bytes() for path in sorted(folder.iterdir())])
     assert contents[0] == contents[1] != contents[2]
 

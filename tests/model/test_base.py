@@ -224,7 +224,7 @@ def test_what_is_wrong_is_said_in_one_line(bundle: Bundle, fault: str, capfd: py
     cause, place, problem = FAULTS[fault]
     cause(bundle.folder)
     with pytest.raises(BundleError) as raised:
-        load(bundle, device="cpu")
+        load(read(bundle.folder), device="cpu")
     assert problem in str(raised.value)
     assert raised.value.where == str(bundle.folder / place)
     assert "\n" not in str(raised.value)

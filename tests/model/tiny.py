@@ -10,6 +10,8 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from autore_cli.model.copylm import CopyLM, CopyLMConfig
+
 Family = Literal["mistral", "llama", "glm"]
 Kind = Literal["bytelevel", "sentencepiece", "wordpiece"]
 
@@ -113,6 +115,21 @@ def model(family: Family = "mistral", *, seed: int = 0, max_positions: int = 102
     causal_lm: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     causal_lm.eval()  # type: ignore[no-untyped-call]
     return causal_lm
+
+
+def copylm(*, seed: int = 0) -> CopyLM:
+    """A random instance of the default bundle's architecture, in float32. Its tokenizer is of the kind `wordpiece`."""
+    torch.manual_seed(seed)
+    config = CopyLMConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_prefix=160,
+        initializer_range=0.3,
+    )
+    return CopyLM(config).eval()
 
 
 def base(folder: Path, causal_lm: PreTrainedModel, tokens: PreTrainedTokenizerFast) -> Path:

@@ -19,7 +19,8 @@ OFFICIAL = FIXTURES / "official.json"
 def run(*arguments: str | Path, width: int = 80) -> Result:
     app = typer.Typer()
     app.command()(score)
-    command = [*map(str, arguments), "--gold", str(GOLD), "--resamples", "20"]
+    first, *rest = map(str, arguments)
+    command = [first, str(GOLD), *rest, "--resamples", "20"]
     return CliRunner().invoke(app, command, env={"COLUMNS": str(width)})
 
 
@@ -125,7 +126,8 @@ def test_plot_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_mistakes_are_named(arguments: tuple[str | Path, ...], error: type[AutoreError], message: str) -> None:
     app = typer.Typer()
     app.command()(score)
-    result = CliRunner().invoke(app, ["--gold", str(GOLD), *map(str, arguments)])
+    first, *rest = map(str, arguments)
+    result = CliRunner().invoke(app, [first, str(GOLD), *rest])
     assert isinstance(result.exception, error)
     assert message in str(result.exception)
     assert not result.stdout
@@ -168,7 +170,7 @@ def test_nothing_predicted_scores_0(tmp_path: Path) -> None:
 def test_standard_input() -> None:
     app = typer.Typer()
     app.command()(score)
-    result = CliRunner().invoke(app, ["-", "--gold", str(GOLD), "--json"], input=PREDICTIONS.read_bytes())
+    result = CliRunner().invoke(app, ["-", str(GOLD), "--json"], input=PREDICTIONS.read_bytes())
     report = json.loads(result.stdout)
     assert report["files"]["predictions"]["name"] == "standard input"
     assert report["alias"]["micro"]["right"] == 4
