@@ -5,10 +5,12 @@ Library code raises these; only `autore_cli.cli.console` prints them. Exit codes
     0    all documents done
     1    some documents failed, the others are out
     2    usage or configuration: an unknown option, a setting out of range
-    3    input that can't be read: missing, empty, not UTF-8, not in the expected form
+    3    input that can't be read, none of it or (with `--on-error stop`) not all of it
     4    a bundle that is missing, incomplete, damaged or of parts that don't fit
     5    output that can't be written
-    130  interrupted; what was finished before is out
+    70   an unexpected error: a bug
+    130  interrupted by Ctrl-C, 143 terminated; what was finished before is out
+    141  whoever read the output closed it
 """
 
 

@@ -182,7 +182,7 @@ class ExampleMaker:
             candidates = [*right, *self._wrong(stage, document, given, right, rng)]
         template = self.prompts.stages[stage.name].choose
         for candidate in candidates:
-            item = dict(zip(stage.yields, self._names(document, candidate), strict=True))
+            item: dict[str, str] = dict(zip(stage.yields, self._names(document, candidate), strict=True))
             for values in self._values(stage, document, given, facts)[:1]:
                 values = {**values, **item, **self._described(candidate)}
                 prompt = template.render(document.document.text, values)

@@ -81,7 +81,7 @@ class Pipeline:
         prompts: Prompts,
         decoding: Mapping[StageName, Decoding],
         schema: Schema,
-        calibration: Calibration = Calibration(),
+        calibration: Calibration | None = None,
         overlap: int = 64,
     ) -> None:
         self.generator = generator
@@ -89,7 +89,7 @@ class Pipeline:
         self.prompts = prompts
         self.decoding = decoding
         self.schema = schema
-        self.calibration = calibration
+        self.calibration = calibration or Calibration()
         self.overlap = overlap
         self._relations = {relation.name: relation for relation in schema.relations}
         self._relation_trie = self._trie(list(self._relations))
@@ -216,7 +216,7 @@ class Pipeline:
 
     def _values(self, candidate: Candidate) -> dict[str, str]:
         """What stands at the template's places."""
-        values: dict[str, str] = {**candidate.parts}
+        values: dict[str, str] = dict(candidate.parts.items())
         if "relation" in candidate.parts:
             values["description"] = self._relations[candidate.parts["relation"]].description
         if candidate.relations:

@@ -3,7 +3,6 @@
 python -m recipes.augmented_data --data DATA --output FOLDER [--copies 4] [--held-out 60]
 """
 
-import argparse
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +17,6 @@ from autore_cli.records import AnnotatedDocument
 from autore_cli.schema import default
 from autore_cli.stages import paradigm
 from recipes.augment import Augmenter
-from recipes.corpora import split_redocred
 from recipes.prompts import PROMPTS
 
 
@@ -36,20 +34,3 @@ def write(documents: Sequence[AnnotatedDocument], folder: Path, copies: int, kep
             for example in maker.make(augmenter.augment(document, rng), rng):
                 if example.kind != "choose" or example.stage == "relation" or rng.random() < kept:
                     files[example.stage].write(orjson.dumps(example.record(), option=orjson.OPT_APPEND_NEWLINE))
-
-
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--copies", type=int, default=4)
-    parser.add_argument("--kept", type=float, default=0.35, help="share of the head and fact stages' yes/no examples")
-    parser.add_argument("--held-out", type=int, default=60)
-    arguments = parser.parse_args()
-    documents, _ = split_redocred(arguments.data, arguments.held_out)
-    write(documents, arguments.output, arguments.copies, arguments.kept)
-
-
-if __name__ == "__main__":
-    main()

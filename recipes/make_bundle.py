@@ -3,7 +3,6 @@
 python -m recipes.make_bundle --base FOLDER --output adapters/redocred-small
 """
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -53,17 +52,3 @@ def write_toml(bundle: Path, calibration: Calibration | None) -> None:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         text += f'"{file.relative_to(bundle).as_posix()}" = "{digest}"\n'
     (bundle / FILE).write_text(text)
-
-
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    quantize(arguments.base, arguments.output / "base")
-    write_toml(arguments.output, None)
-
-
-if __name__ == "__main__":
-    main()

@@ -41,17 +41,18 @@ def initial_model(encoder: Path, dropout: float = 0.1) -> CopyLM:
         dropout: while training.
     """
     weights = {name: tensor.float() for name, tensor in load_file(encoder / "model.safetensors").items()}
-    model = CopyLM(CopyLMConfig(dropout=dropout))
+    config = CopyLMConfig(dropout=dropout)
+    model = CopyLM(config)
     state = model.state_dict()
     state["tokens.weight"] = weights["embeddings.word_embeddings.weight"]
-    state["positions.weight"] = _positions(weights, model.config)
+    state["positions.weight"] = _positions(weights, config)
     for part in ("weight", "bias"):
         state[f"norm.{part}"] = weights[f"embeddings.LayerNorm.{part}"]
-        for layer in range(model.config.num_hidden_layers):
+        for layer in range(config.num_hidden_layers):
             for theirs, ours in _BLOCK.items():
                 state[f"blocks.{layer}.{ours}.{part}"] = weights[f"encoder.layer.{layer}.{theirs}.{part}"]
-    state["lm_head.query.weight"] = torch.eye(model.config.hidden_size)
-    state["lm_head.key.weight"] = torch.eye(model.config.hidden_size)
+    state["lm_head.query.weight"] = torch.eye(config.hidden_size)
+    state["lm_head.key.weight"] = torch.eye(config.hidden_size)
     model.load_state_dict(state)
     return model
 

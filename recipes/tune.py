@@ -9,10 +9,16 @@ from dataclasses import dataclass
 
 import torch
 
+from autore_cli import schema as schemas
 from autore_cli.calibration import Calibration, log_odds
-from autore_cli.pipeline import Candidate
+from autore_cli.model.bundle import Bundle
+from autore_cli.model.load import load
+from autore_cli.pipeline import Candidate, Pipeline
 from autore_cli.records import AnnotatedDocument
 from autore_cli.scoring.names import normalise
+from autore_cli.stages import paradigm
+
+BATCH = 16
 
 Facts = dict[tuple[str, str, str], int]
 """(head name, relation id, tail name) -> the gold fact that it names."""
@@ -35,6 +41,23 @@ class Outcome:
     precision: float
     recall: float
     f1: float
+
+
+def tune(bundle: Bundle, documents: Sequence[AnnotatedDocument], device: str = "auto") -> Outcome:
+    """The best calibration of the bundle on these documents."""
+    pipeline = Pipeline(
+        load(bundle, device=device),
+        paradigm(bundle.paradigm),
+        bundle.prompts(),
+        {name: stage.decoding for name, stage in bundle.stages.items()},
+        schemas.default(),
+    )
+    plain = [annotated.document for annotated in documents]
+    found = [
+        each for start in range(0, len(plain), BATCH) for each in pipeline.candidates(plain[start : start + BATCH])
+    ]
+    rows = tried(documents, found, {relation.name: relation.id for relation in schemas.default()})
+    return best(rows, fit(rows), gold=sum(len(annotated.facts) for annotated in documents))
 
 
 def gold_facts(document: AnnotatedDocument) -> Facts:

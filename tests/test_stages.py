@@ -1,5 +1,7 @@
 """Stages and prompts: what is asked, piece by piece."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from autore_cli.errors import ConfigurationError
@@ -13,7 +15,7 @@ class Letters:
     def encode(self, text: str) -> Encoding:
         return Encoding([ord(letter) for letter in text], [(i, i + 1) for i in range(len(text))])
 
-    def encode_many(self, texts: list[str]) -> list[list[int]]:
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.encode(text).ids for text in texts]
 
     def encode_template(self, text: str) -> list[int]:

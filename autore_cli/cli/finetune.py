@@ -86,8 +86,8 @@ def finetune(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="The bundle that gets the adapters, made from --model if it isn't there. Without it --model itself, or "
-            "NAME-tuned here if that is a packaged one.",
+            help="The bundle that gets the adapters, made from --model if it isn't there. "
+            "Without it --model itself, or NAME-tuned here if that is a packaged one.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -122,7 +122,11 @@ def finetune(
         if dry_run:
             plans = [task.plan for task in prepare(job, settings)]
         else:
-            train(job, settings, _Reporter(status))
+            try:
+                train(job, settings, _Reporter(status))
+            except KeyboardInterrupt:
+                _logger.info("the same command with --resume goes on from what was saved")
+                raise
     if dry_run:
         console.table(("", *(plan.adapter for plan in plans)), _plan_rows(plans))
 

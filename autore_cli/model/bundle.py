@@ -226,8 +226,8 @@ class Bundle:
                     raise BundleError(
                         f"the {stage} stage of '{self.name}' has no adapter yet: {adapter}/{name} is missing",
                         where=str(self.folder),
-                        hint=f"train it with: autore finetune --model {self.reference} --stage {stage} --data DATA --output OWN, "
-                        "and then give --model OWN; DATA is the folder that autore build-data wrote",
+                        hint=f"train it with: autore finetune --model {self.reference} --stage {stage} --data DATA "
+                        "--output OWN, and then give --model OWN; DATA is the folder that autore build-data wrote",
                     )
 
     def _check_digest(self, path: Path) -> None:

@@ -23,7 +23,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 _NOT_PASSAGE = -1
 
 
-class CopyLMConfig(PretrainedConfig):  # type: ignore[misc,no-untyped-call]
+class CopyLMConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
     """Sizes of a copy LM.
 
     Args:
@@ -92,10 +92,11 @@ class Attention(nn.Module):
         return merged
 
     def _split(self, hidden: Tensor) -> Tensor:
-        return hidden.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        rows, length, width = hidden.shape
+        return hidden.view(rows, length, self.heads, width // self.heads).transpose(1, 2)
 
 
-class Block(GradientCheckpointingLayer):  # type: ignore[misc]
+class Block(GradientCheckpointingLayer):  # type: ignore[no-untyped-call]
     """Attention and feed-forward, each with a residual and a layer norm behind it."""
 
     def __init__(self, config: CopyLMConfig, layer: int) -> None:
@@ -142,13 +143,13 @@ class CopyHead(nn.Module):
         return (mixed + torch.finfo(mixed.dtype).tiny).log()
 
 
-class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
+class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
     """The copy LM. See the module's docstring."""
 
     config_class = CopyLMConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = ("Block",)
+    _no_split_modules = ["Block"]  # noqa: RUF012 - as its base class has it
 
     def __init__(self, config: CopyLMConfig) -> None:
         super().__init__(config)
@@ -158,15 +159,17 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
         self.lm_head = CopyHead(config)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embeddings."""
-        return self.tokens
+        tokens: nn.Module = self.tokens
+        return tokens
 
     def get_output_embeddings(self) -> nn.Module:
         """The copy head, which reads the token embeddings too."""
-        return self.lm_head
+        head: nn.Module = self.lm_head
+        return head
 
     def forward(
         self,
@@ -184,17 +187,17 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             input_ids: `[rows, queries]`.
             attention_mask: additive `[rows, 1, queries, keys]`, of the cached tokens and these.
             position_ids: `[rows, queries]`, counted from the start of the prefix.
-            token_type_ids: `[rows, queries]`, 1 for the prefix, which stands first; left out, all is prefix. Only without a
-                filled cache: behind one there is no prefix.
+            token_type_ids: `[rows, queries]`, 1 for the prefix, which stands first; left out, all is prefix. Not with a
+                filled cache: behind that there is no prefix.
             past_key_values: an empty cache, which then holds the prefix, or one with a prefix.
             use_cache: make a cache if there is none.
         """
         if past_key_values is None and use_cache:
             past_key_values = DynamicCache()
-        cached = past_key_values is not None and past_key_values.get_seq_length() > 0
-        if cached:
+        filled = past_key_values if past_key_values is not None and past_key_values.get_seq_length() else None
+        if filled is not None:
             is_prefix = torch.zeros_like(input_ids)
-            keys, passage = _cached_passage(past_key_values, len(self.blocks))
+            keys, passage = _cached_passage(filled, len(self.blocks))
             prefix_length = (passage >= 0).sum(1, keepdim=True)
         else:
             is_prefix = torch.ones_like(input_ids) if token_type_ids is None else token_type_ids
@@ -202,7 +205,7 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         hidden = self._embed(input_ids, position_ids, is_prefix, prefix_length)
         for block in self.blocks:
             hidden = block(hidden, attention_mask, past_key_values)
-        if not cached:
+        if filled is None:
             prefix = int(prefix_length.max())
             keys = self.lm_head.key(hidden[:, :prefix]).to(_exact(hidden.dtype))
             passage = input_ids[:, :prefix].masked_fill(is_prefix[:, :prefix] == 0, _NOT_PASSAGE)
@@ -227,7 +230,7 @@ def _exact(dtype: torch.dtype) -> torch.dtype:
 
 def _cached_passage(cache: DynamicCache, layer: int) -> tuple[Tensor, Tensor]:
     """The copy keys `[rows, prefix, width]` and token ids `[rows, prefix]` that a filled cache holds."""
-    entry = cache.layers[layer]
+    entry: Any = cache.layers[layer]
     return entry.keys[:, 0], entry.values[:, 0, :, 0].long()
 
 

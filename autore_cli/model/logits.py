@@ -1,4 +1,4 @@
-"""Logits at chosen positions only, for any causal LM: a vocabulary's width at every position of a packed row is too much."""
+"""Logits at chosen positions only, for any causal LM: at every position of a packed row they would be too many."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,6 +1,7 @@
 """The copy LM: packed, cached and alone it computes the same; it copies; it is read back as it was saved."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,9 @@ def model() -> CopyLM:
     config = CopyLMConfig(
         vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, max_prefix=16
     )
-    return CopyLM(config).double().eval()
+    model = CopyLM(config)
+    model.double().eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def logits(model: CopyLM, packed: Layout, **rest: object) -> Tensor:
@@ -101,7 +104,8 @@ def test_prefix_is_read_in_both_directions(model: CopyLM) -> None:
 def test_saved_and_loaded_through_the_auto_classes(model: CopyLM, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     assert isinstance(AutoConfig.from_pretrained(tmp_path), CopyLMConfig)
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64).eval()
+    loaded: Any = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float64)
+    loaded.eval()
     packed = layout([runs(0)], pad_token=0)
     torch.testing.assert_close(logits(loaded, packed), logits(model, packed), rtol=0, atol=1e-10)
 
@@ -109,8 +113,9 @@ def test_saved_and_loaded_through_the_auto_classes(model: CopyLM, tmp_path: Path
 def test_token_ids_survive_a_bfloat16_cache(model: CopyLM) -> None:
     cache = DynamicCache()
     packed = layout([runs(0)[:1]], pad_token=0)
-    narrow = model.to(torch.bfloat16)
+    narrow = model.bfloat16()
     mask = attention_mask(packed, packed, torch.bfloat16, prefix_lm=True)
     big = packed.tokens + 50
     narrow(input_ids=big, attention_mask=mask, position_ids=packed.positions, past_key_values=cache)
-    assert cache.layers[2].values.flatten().tolist() == big.flatten().tolist()
+    ids: Any = cache.layers[2]
+    assert ids.values.flatten().tolist() == big.flatten().tolist()

@@ -129,7 +129,9 @@ def copylm(*, seed: int = 0) -> CopyLM:
         max_prefix=160,
         initializer_range=0.3,
     )
-    return CopyLM(config).eval()
+    model = CopyLM(config)
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def base(folder: Path, causal_lm: PreTrainedModel, tokens: PreTrainedTokenizerFast) -> Path:
