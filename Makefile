@@ -28,7 +28,7 @@ demo: $(STAMP)
 	$(BIN)/autore extract examples/*.txt
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check
