@@ -71,7 +71,7 @@ class Pipeline:
         decoding: how each stage finds its items.
         schema: the relations that may come out.
         calibration: how their scores are made, and how high one must be.
-        overlap: tokens that neighbouring windows of a long document share.
+        overlap: tokens that neighbouring windows of a long document share; None is a seventh of a window.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Pipeline:
         decoding: Mapping[StageName, Decoding],
         schema: Schema,
         calibration: Calibration | None = None,
-        overlap: int = 64,
+        overlap: int | None = None,
     ) -> None:
         self.generator = generator
         self.stages = stages
@@ -90,7 +90,7 @@ class Pipeline:
         self.decoding = decoding
         self.schema = schema
         self.calibration = calibration or Calibration()
-        self.overlap = overlap
+        self.overlap = generator.max_passage // 7 if overlap is None else overlap
         self._relations = {relation.name: relation for relation in schema.relations}
         self._relation_trie = self._trie(list(self._relations))
 

@@ -9,6 +9,7 @@ not done again. The base takes a GPU (5 minutes on an H200), the adapters a GPU 
     4. the calibration, on documents that nothing was trained on
 """
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -54,17 +55,19 @@ def main(data: Path) -> None:
             train(data, folder, replace(settings, seed=seed), device, workers=8)
     average(bases, WORK / "base")
 
-    bundle = bundles_folder() / "redocred-small"
+    bundle = WORK / "bundle"
+    shutil.rmtree(bundle, ignore_errors=True)
     make_bundle.quantize(WORK / "base", bundle / "base")
     make_bundle.write_toml(bundle, None)
     augmented_data.write(documents, WORK / "data", copies=1, kept=0.35)
     for stage, steps in STEPS.items():
-        command = ("finetune", "--model", bundle, "--output", bundle, "--stage", stage, "--data", WORK / "data")
+        command = ("finetune", "--model", bundle, "--stage", stage, "--data", WORK / "data")
         subprocess.run(  # noqa: S603 - our own command
             [sys.executable, "-m", "autore_cli", *map(str, command), f"--steps={steps}", *FINETUNE], check=True
         )
     outcome = tune(read(bundle), held_out)
     make_bundle.write_toml(bundle, outcome.calibration)
+    shutil.copytree(bundle, bundles_folder() / "redocred-small", dirs_exist_ok=True)
     print(f"held out: precision {outcome.precision:.3f}, recall {outcome.recall:.3f}, F1 {outcome.f1:.3f}")
 
 

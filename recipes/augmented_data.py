@@ -1,7 +1,4 @@
-"""Training files for `autore finetune` out of augmented documents, as `autore build-data` writes them of plain ones.
-
-python -m recipes.augmented_data --data DATA --output FOLDER [--copies 4] [--held-out 60]
-"""
+"""Training files for `autore finetune` out of augmented documents, as `autore build-data` writes them of plain ones."""
 
 import random
 from collections import Counter

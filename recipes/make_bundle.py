@@ -1,7 +1,4 @@
-"""Puts a bundle together: the trained base in 4 bit, its tokenizer, and bundle.toml with its digests.
-
-python -m recipes.make_bundle --base FOLDER --output adapters/redocred-small
-"""
+"""Puts a bundle together: the trained base in 4 bit, its tokenizer, and bundle.toml with its digests."""
 
 import hashlib
 import json

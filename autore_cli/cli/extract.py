@@ -81,16 +81,16 @@ def extract(
     ] = output.STDOUT,
     force: options.Force = False,
     min_score: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--min-score",
             metavar="P",
             min=0.0,
             max=1.0,
-            help="Leave out triples with a lower score.",
+            help="Leave out triples with a lower score. Without it, the model's own limit decides.",
             rich_help_panel=options.OUTPUT,
         ),
-    ] = 0.0,
+    ] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -117,11 +117,11 @@ def extract(
         with console.status("reading", quiet=quiet) as status, stream as batches:
             if not batches.is_empty():
                 status.update(f"loading {bundle.name}")
-                pipeline = _pipeline(bundle, relations, device, rows)
+                pipeline = _pipeline(bundle, relations, device, rows, min_score)
                 with output.json_lines(destination, force=force) as lines:
                     for batch in batches:
                         status.update(str(tally))
-                        found = [_kept(triples, min_score) for triples in pipeline.extract(batch)]
+                        found = [_rounded(triples) for triples in pipeline.extract(batch)]
                         with status.cleared():
                             lines.write(triple for triples in found for triple in triples)
                         tally.add(found)
@@ -149,17 +149,22 @@ def _stdin(paths: Sequence[str]) -> BinaryIO | None:
         raise InputError(f"can't be read: {error.strerror}", where="stdin") from error
 
 
-def _pipeline(bundle: bundles.Bundle, schema: Schema, device: str, batch_size: int | None) -> Pipeline:
+def _pipeline(
+    bundle: bundles.Bundle, schema: Schema, device: str, batch_size: int | None, min_score: float | None
+) -> Pipeline:
     """Loads the model. Imports what is heavy."""
     from autore_cli.model.load import load
 
+    calibration = bundle.calibration
+    if min_score is not None:
+        calibration = replace(calibration, threshold=min_score)
     return Pipeline(
         load(bundle, device=device, batch_size=batch_size),
         paradigm(bundle.paradigm),
         choices.prompts(bundle),
         {name: stage.decoding for name, stage in bundle.stages.items()},
         schema,
-        bundle.calibration,
+        calibration,
     )
 
 
@@ -175,10 +180,9 @@ def _readable(items: Iterable[Document | InputError], tally: Tally, on_error: On
             console.report(item)
 
 
-def _kept(triples: Iterable[Triple], min_score: float) -> list[Triple]:
-    """The triples with a score high enough, once it is rounded to what is shown."""
-    rounded = (replace(triple, score=round(triple.score, 6)) for triple in triples)
-    return [triple for triple in rounded if triple.score >= min_score]
+def _rounded(triples: Iterable[Triple]) -> list[Triple]:
+    """With scores for people to read."""
+    return [replace(triple, score=round(triple.score, 6)) for triple in triples]
 
 
 def _count(number: int, name: str) -> str:

@@ -35,7 +35,7 @@ BatchSize = Annotated[
     typer.Option(
         "--batch-size",
         metavar="N|auto",
-        help="Prompts that the model answers at once.",
+        help="Passages that the model reads at once, each with its prompts; auto is 8.",
         rich_help_panel=MODEL,
     ),
 ]

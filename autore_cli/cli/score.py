@@ -11,7 +11,7 @@ import typer
 from autore_cli import schema as schemas
 from autore_cli import scoring
 from autore_cli.cli import console, options, output, score_view
-from autore_cli.errors import ConfigurationError, OutputError
+from autore_cli.errors import ConfigurationError
 from autore_cli.scoring import plot as pictures
 from autore_cli.scoring.markdown import markdown
 from autore_cli.scoring.tables import By, tables
@@ -154,10 +154,6 @@ def _write(data: bytes) -> None:
     Raises:
         OutputError: the disk is full or the like.
     """
-    try:
+    with output.named("stdout"):
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"can't be written: {error.strerror}", where="stdout") from error

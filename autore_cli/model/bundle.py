@@ -291,6 +291,7 @@ def _bundle(folder: Path, table: Table) -> Bundle:
     table.get("format", int, what=f"{FORMAT}, the only one that this version of autore knows", valid=FORMAT.__eq__)
     written = Prompts({})
     paradigm = table.get("paradigm", str, "RHF", what=f"one of {', '.join(PARADIGMS)}", valid=PARADIGMS.__contains__)
+    stages = _stages(PARADIGMS[paradigm], table.table("stages"))
     bundle = Bundle(
         folder=folder,
         name=table.get("name", str),
@@ -305,8 +306,8 @@ def _bundle(folder: Path, table: Table) -> Bundle:
         opening=table.optional("opening", str),
         closing=table.optional("closing", str),
         names=_template(table, "names", set()),
-        calibration=_calibration(table.table("calibration", {})),
-        stages=_stages(PARADIGMS[paradigm], table.table("stages")),
+        calibration=_calibration(table.table("calibration", {}), [stage.decoding for stage in stages.values()]),
+        stages=stages,
         trained=_trained(table.table("trained", {})),
         provenance=table.get("provenance", dict, {}),
         sha256=_digests(table.table("sha256", {})),
@@ -358,8 +359,15 @@ def _template(table: Table, key: str, values: set[str]) -> Template | None:
     return template
 
 
-def _calibration(table: Table) -> Calibration:
-    weights = table.get("weights", list, [], what="a list of numbers", valid=_are_numbers)
+def _calibration(table: Table, decodings: Sequence[Decoding]) -> Calibration:
+    decisions = sum((each.propose != "schema") + (each.threshold is not None) for each in decodings)
+    weights = table.get(
+        "weights",
+        list,
+        [],
+        what=f"a list of {decisions} numbers, one for each time that a stage lists or chooses",
+        valid=lambda values: _are_numbers(values) and len(values) in (0, decisions),
+    )
     read_calibration = Calibration(
         table.get("bias", float, 0.0),
         tuple(map(float, weights)),

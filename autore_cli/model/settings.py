@@ -68,10 +68,14 @@ class FinetuneSettings:
     gradient_checkpointing: bool | None = _switch(
         None, "Compute activations twice to save memory. Without it: on a GPU, for models above 1e9 parameters."
     )
-    held_out: float = _fraction(0.0, "The part of the documents to keep aside, for early stopping by their loss.")
+    held_out: float = _fraction(
+        0.0, "The part of the documents to keep aside, for early stopping by the stage's F1 on them."
+    )
     evaluate_every: int = _count(100, "Steps between two evaluations of what is held out.")
-    patience: int = _count(3, "Evaluations without a better loss after which training stops.")
-    save_every: int = _count(100, "Steps between two checkpoints, from which --resume continues.")
+    patience: int = _count(3, "Evaluations without a better F1 (or loss, where there is no F1) after which it stops.")
+    save_every: int = _count(
+        100, "Steps between two checkpoints, from which --resume continues; with --held-out, as --evaluate-every."
+    )
     seed: int = _setting(
         0, int, "a whole number of 0 or more", lambda value: value >= 0, "Seed of the weights, the order, dropout."
     )

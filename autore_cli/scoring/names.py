@@ -6,7 +6,7 @@ import unicodedata
 def normalise(name: str) -> str:
     """The form in which names are compared: Unicode NFC, all white space removed, case kept.
 
-    White space is the only thing that DocRED's tokenisation adds (`Wilfried " Willi " Schneider`, `Party 's`), so a
+    White space is the only thing that DocRED's tokenisation adds (`Anna " Nan " Holm`, `Harbour 's`), so a
     tokenised alias and the same name in natural text have the same form. Letters, case and punctuation still count:
     `US` is neither `us` nor `U.S.`.
     """

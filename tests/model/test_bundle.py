@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import autore_cli
+from autore_cli.calibration import Calibration
 from autore_cli.errors import BundleError
 from autore_cli.model import bundle as bundles
 from autore_cli.model.bundle import Bundle, find, read
@@ -257,3 +258,11 @@ def test_a_bundle_is_frozen(tmp_path: Path) -> None:
     bundle: Bundle = read(write(tmp_path, SMALLEST))
     with pytest.raises(AttributeError):
         bundle.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("weights", [[0.5], [0.1, 0.2, 0.3, 0.4]])
+def test_a_calibration_has_a_weight_for_each_decision(tmp_path: Path, weights: list[float]) -> None:
+    calibrated = f"{SMALLEST}[calibration]\nbias = -1.0\nthreshold = 0.2\nweights = "
+    assert read(write(tmp_path, f"{calibrated}[1, 2.5, 3]")).calibration == Calibration(-1.0, (1.0, 2.5, 3.0), 0.2)
+    with pytest.raises(BundleError, match="a list of 3 numbers"):
+        read(write(tmp_path, f"{calibrated}{weights}"))
