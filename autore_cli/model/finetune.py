@@ -20,17 +20,15 @@ from typing import Any, Protocol
 import orjson
 import torch
 from accelerate import PartialState  # type: ignore[import-untyped]
-from bitsandbytes.nn.modules import Linear4bit
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
-from autore_cli import schema as schemas
 from autore_cli.errors import ConfigurationError, OutputError
 from autore_cli.model import curves, run
 from autore_cli.model.base import load_base
 from autore_cli.model.bundle import ADAPTER_FILES, Bundle
 from autore_cli.model.dataset import STAGE_FILES, Controls, Dataset, Limits, Tokeniser, load
-from autore_cli.model.derived import derive
+from autore_cli.model.derived import SCHEMA_FILE, derive, is_inherited, schema_of
 from autore_cli.model.encoder import TokenizerEncoder, load_encoder
 from autore_cli.model.evaluation import Evaluation
 from autore_cli.model.lora import save_adapter, with_adapter
@@ -38,7 +36,6 @@ from autore_cli.model.plan import Plan, make_plan, skeleton
 from autore_cli.model.settings import FinetuneSettings
 from autore_cli.model.sources import base_folder
 from autore_cli.model.training import AdapterTrainer, make_trainer
-from autore_cli.schema import Schema
 from autore_cli.stages import NO, YES, Stage, StageName, paradigm
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -92,6 +89,12 @@ class Job:
         """Whether it runs on a GPU."""
         return self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
 
+    @property
+    def schema(self) -> Path | None:
+        """The schema of the data, if build-data left it there."""
+        file = self.data / SCHEMA_FILE
+        return file if file.exists() else None
+
     def adapters(self) -> dict[str, dict[Stage, Path]]:
         """The training files of each adapter, by the stages that name it."""
         files: dict[str, dict[Stage, Path]] = {}
@@ -100,6 +103,11 @@ class Job:
             if stage.name in self.stages and adapter:
                 files.setdefault(adapter, {})[stage] = self.data / STAGE_FILES[stage.name]
         return files
+
+    def inherited(self) -> list[str]:
+        """The bundle's other adapters, which aren't trained."""
+        trained = self.adapters()
+        return [name for name in dict.fromkeys(self.bundle.adapters.values()) if name and name not in trained]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +133,17 @@ def prepare(job: Job, settings: FinetuneSettings) -> list[Task]:
     shape = skeleton(job.bundle)
     positions = getattr(shape.config, "max_position_embeddings", settings.max_length)
     limits = Limits(job.bundle.max_passage, positions, settings.max_length)
-    owner = job.bundle.base_owner()
+    owner, folder = job.bundle.base_owner(), base_folder(job.bundle)
     base = {
         "bundle": owner.name,
         "source": owner.base,
-        "revision": owner.revision,
-        "sha256": run.digests(sorted(base_folder(job.bundle).glob("*.safetensors"))),
+        # The hub's cache names a folder after the commit that a revision, or none, stands for.
+        "revision": folder.name if isinstance(job.bundle.base_source(), str) else owner.revision,
+        "sha256": run.digests(sorted(folder.glob("*.safetensors"))),
     }
     tasks = []
     for adapter, files in job.adapters().items():
-        if _is_finished(job.output / adapter):
+        if _is_trained(job.output, adapter):
             continue
         sources = {"base": base, "data": run.digests(files.values()), "settings": asdict(settings)}
         _check_resumed(job.output / adapter, sources)
@@ -156,9 +165,8 @@ def finetune(job: Job, settings: FinetuneSettings, observer: Observer) -> None:
     """
     tasks = prepare(job, settings)
     with _main_process_first(job):
-        bundle = derive(job.bundle, job.output)
+        bundle = derive(job.bundle, job.output, job.schema, job.inherited())
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    Linear4bit.support_avx512bf16_for_cpu = False  # evaluation would repack the weights, and training stand still
     core = load_base(bundle, _device(job), torch.bfloat16 if job.on_gpu else torch.float32)
     encoder = load_encoder(bundle)
     for task in tasks:
@@ -169,7 +177,7 @@ def finetune(job: Job, settings: FinetuneSettings, observer: Observer) -> None:
         except OSError as error:
             raise OutputError(f"can't be written: {error.strerror}", where=str(error.filename or folder)) from error
         except torch.OutOfMemoryError as error:
-            hint = "try a smaller --batch-size or --max-length, or --gradient-checkpointing"
+            hint = "try a smaller --batch-size or --max-length, or --gradient-checkpointing true"
             raise ConfigurationError("the GPU's memory does not suffice", hint=hint) from error
         observer.trained(task.plan, folder)
 
@@ -189,7 +197,7 @@ def _train(
     checkpoints = folder / _CHECKPOINTS
     set_seed(settings.seed)
     adapted = with_adapter(core, settings, task.plan.target_modules, task.plan.adapter)
-    evaluation = Evaluation(bundle, encoder, task.dataset.held_out_examples, _schema(bundle))
+    evaluation = Evaluation(bundle, encoder, task.dataset.held_out_examples, schema_of(bundle))
     trainer = make_trainer(
         adapted,
         bundle.base,
@@ -268,7 +276,7 @@ def _check(job: Job) -> None:
     for adapter, files in job.adapters().items():
         folder = job.output / adapter
         problems += [f"{path} is missing" for path in files.values() if not path.is_file()]
-        if not job.resume and _is_finished(folder):
+        if not job.resume and _is_trained(job.output, adapter):
             problems.append(f"{folder} holds an adapter already")
         elif not job.resume and (folder / _CHECKPOINTS).exists():
             problems.append(f"{folder} holds an interrupted run: continue it with --resume, or remove it")
@@ -290,8 +298,9 @@ def _check_resumed(folder: Path, sources: Mapping[str, Any]) -> None:
         )
 
 
-def _is_finished(folder: Path) -> bool:
-    return all((folder / name).exists() for name in ADAPTER_FILES)
+def _is_trained(output: Path, adapter: str) -> bool:
+    """Whether the adapter is there, and not just taken over from another bundle."""
+    return all((output / adapter / name).exists() for name in ADAPTER_FILES) and not is_inherited(output, adapter)
 
 
 def _last_checkpoint(checkpoints: Path) -> str | None:
@@ -309,11 +318,6 @@ def controls(bundle: Bundle, encoder: TokenizerEncoder) -> Controls:
         encoder.end,
         {YES: encoder.yes, NO: encoder.no},
     )
-
-
-def _schema(bundle: Bundle) -> Schema:
-    source = bundle.schema_source
-    return schemas.load(source) if isinstance(source, Path) else schemas.default()
 
 
 def _processes() -> int:

@@ -31,7 +31,14 @@ def test_it_writes_the_three_stages_files(bundle: Path, annotated: Path, tmp_pat
     assert done.returncode == 0
     assert done.stderr == b""
     assert done.stdout.split()[:3] == [b"stage", b"kind", b"examples"]
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["fact.jsonl", "head.jsonl", "relation.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
+        "fact.jsonl",
+        "head.jsonl",
+        "relation.jsonl",
+        "schema.json",
+    ]
+    schema = [{"id": "P17", "name": "country"}, {"id": "P50", "name": "author"}]
+    assert json.loads((tmp_path / "data" / "schema.json").read_text()) == schema
     heads = [json.loads(line) for line in (tmp_path / "data" / "head.jsonl").read_text().splitlines()]
     for example in heads:
         start, end = example["passage"]
@@ -62,3 +69,34 @@ def test_what_is_there_is_kept_and_nothing_half_is_left(bundle: Path, annotated:
     assert failed.returncode == 3
     assert messages(failed)[0].startswith(f"autore: error: {broken}:2: ")
     assert {path: path.read_bytes() for path in data.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("records", "place", "message", "hint"),
+    [
+        ([], "", "no documents", "DocRED"),
+        ([record("Nobody", [])], "", "no fact of the schema's relations", "'labels'"),
+        ([record("Lindqvist", [(0, "P19", 1)])], "", "no fact of the schema's relations", "P19"),
+        ([record("Lindqvist", [(0, "P50", 1)])] * 2, ":2", "the id 'Lindqvist' is taken", ""),
+    ],
+)
+def test_documents_without_use_are_refused(
+    bundle: Path, tmp_path: Path, records: list[dict[str, Any]], place: str, message: str, hint: str
+) -> None:
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(records))
+    refused = autore("build-data", path, "-m", bundle, "-o", tmp_path / "data")
+    assert refused.returncode == 3
+    assert messages(refused)[0].startswith(f"autore: error: {path}{place}: {message}")
+    assert hint in messages(refused)[-1]
+    assert not (tmp_path / "data").exists()
+
+
+def test_facts_outside_the_schema_are_counted(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps([record("Lindqvist", [(0, "P50", 1), (0, "P19", 1), (0, "P27", 2)])]))
+    done = autore("build-data", path, "-m", bundle, "-o", tmp_path / "data")
+    assert done.returncode == 0
+    assert messages(done) == [
+        "autore: warning: facts of relations that the schema does not have, left out: 2, of P19, P27"
+    ]

@@ -44,3 +44,20 @@ def test_all_wrong_settings_are_told_at_once(bundle: Path, tmp_path: Path) -> No
     done = autore("finetune", "--model", bundle, "--config", tmp_path / "settings.toml", "--steps", "0")
     assert done.returncode == 2
     assert all(name in messages(done)[0] for name in ("rnk", "dropout", "steps"))
+
+
+def test_one_stage_on_a_schema_of_its_own_makes_a_whole_bundle(bundle: Path, tmp_path: Path) -> None:
+    schema, documents, own = tmp_path / "mine.json", tmp_path / "train.json", tmp_path / "own"
+    schema.write_text(json.dumps({"X1": "moors at"}))
+    documents.write_text(json.dumps([record("Lindqvist", [(0, "X1", 1)])]))
+    made = autore("build-data", documents, "-m", bundle, "--schema", schema, "-o", tmp_path / "data")
+    assert made.returncode == 0
+    done = autore(
+        *("finetune", "-m", bundle, "--data", tmp_path / "data", "-o", own),
+        *("--stage", "head", "--steps", "1", "--rank", "2"),
+    )
+    assert done.returncode == 0
+    assert json.loads((own / "schema.json").read_text()) == [{"id": "X1", "name": "moors at"}]
+    extracted = autore("extract", "--model", own, "-", stdin=b"Mara Lindqvist was born in Fjellhavn.")
+    assert extracted.returncode == 0
+    assert not any("not trained on" in line for line in messages(extracted))

@@ -1,3 +1,4 @@
+import json
 import tomllib
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from autore_cli.errors import ConfigurationError, OutputError
 from autore_cli.model import bundle as bundles
 from autore_cli.model.bundle import Bundle, read
-from autore_cli.model.derived import derive
+from autore_cli.model.derived import derive, is_inherited, schema_of
 from tests.model import tiny
 
 
@@ -66,12 +67,12 @@ def test_a_bundle_that_is_there_is_kept_if_it_fits(source: Bundle, tmp_path: Pat
         derive(other, tmp_path / "new")
 
 
-def test_digests_of_old_adapters_are_left_behind(source: Bundle, tmp_path: Path) -> None:
-    source = edited(
-        source, "[provenance]", f'[sha256]\n"head/adapter_model.safetensors" = "{"0" * 64}"\n\n[provenance]'
-    )
+def test_digests_and_calibration_of_old_adapters_are_left_behind(source: Bundle, tmp_path: Path) -> None:
+    old = f'[calibration]\nthreshold = 0.5\n\n[sha256]\n"head/adapter_model.safetensors" = "{"0" * 64}"\n\n'
+    source = edited(source, "[provenance]", f"{old}[provenance]")
     made = derive(source, tmp_path / "new")
     assert not made.sha256
+    assert (source.calibration.threshold, made.calibration.threshold) == (0.5, 0.0)
     assert tomllib.loads(made.file.read_text())["provenance"]["bundle"] == "tiny"
 
 
@@ -79,3 +80,44 @@ def test_a_folder_that_can_not_be_written_is_told(source: Bundle, tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="can't be written"):
         derive(source, tmp_path / "file" / "new")
+
+
+def test_adapters_are_inherited_as_far_as_they_are_there(source: Bundle, tmp_path: Path) -> None:
+    (source.folder / "head" / "run.json").write_text("{}")
+    (source.folder / "fact" / "adapter_model.safetensors").unlink()
+    made = derive(source, tmp_path / "new", inherited=["head", "fact"])
+    assert (made.folder / "head" / "run.json").exists()
+    assert not (made.folder / "fact").exists()
+    assert is_inherited(made.folder, "head")
+    assert not is_inherited(made.folder, "fact")
+    assert not is_inherited(source.folder, "head")
+
+    weights = source.folder / "head" / "adapter_model.safetensors"
+    before = weights.read_bytes()
+    (made.folder / "head" / "adapter_model.safetensors").write_bytes(b"trained")
+    assert not is_inherited(made.folder, "head")
+    assert weights.read_bytes() == before
+    assert derive(source, made.folder, inherited=["head"]) == made
+
+
+def test_another_schema_comes_along(source: Bundle, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps([{"id": "X1", "name": "moors at", "head_types": ["MISC"]}]))
+    made = derive(source, tmp_path / "new", schema)
+    assert (made.schema, made.trained) == ("schema.json", ("X1",))
+    assert [relation.name for relation in schema_of(made)] == ["moors at"]
+    assert derive(source, made.folder, schema) == made
+    assert derive(made, tmp_path / "newer", schema).schema == "schema.json"
+
+    schema.write_text(json.dumps({"X2": "sails from"}))
+    with pytest.raises(ConfigurationError, match="another schema"):
+        derive(source, made.folder, schema)
+
+
+def test_the_schema_of_the_source_stays(source: Bundle, tmp_path: Path) -> None:
+    source = edited(source, 'schema = "redocred"', 'schema = "own.json"')
+    (source.folder / "own.json").write_text(json.dumps({"X1": "moors at"}))
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps([{"id": "X1", "name": "moors at"}]))
+    made = derive(source, tmp_path / "new", schema)
+    assert (made.schema, made.trained) == ("own.json", ("X1",))

@@ -200,8 +200,13 @@ def test_stages_that_share_an_adapter_are_trained_together(mistral: Job) -> None
 
 def test_stages_can_be_added_to_a_bundle_one_by_one(mistral: Job) -> None:
     settings = replace(QUICK, steps=1)
+    weights = [folder / "fact" / "adapter_model.safetensors" for folder in (mistral.bundle.folder, mistral.output)]
     finetune(mistral, settings, Recorder())
+    find(mistral.output).require_adapters()
+    inherited = weights[0].read_bytes()
+    assert weights[1].read_bytes() == inherited
     finetune(replace(mistral, stages=("fact",)), settings, Recorder())
+    assert weights[0].read_bytes() == inherited != weights[1].read_bytes()
     assert (mistral.output / "head" / "run.json").exists()
     assert (mistral.output / "fact" / "run.json").exists()
     with pytest.raises(ConfigurationError, match="holds an adapter already"):
