@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_DIGITS = 6
 _LOWEST_SCORE = 1e-6
 
 
@@ -25,11 +26,11 @@ class Calibration:
     threshold: float = 0.0
 
     def score(self, probabilities: Sequence[float]) -> float:
-        """The score, in (0, 1]."""
+        """The score, in (0, 1], rounded for people to read."""
         if not self.weights:
-            return max(_LOWEST_SCORE, math.prod(probabilities))
+            return max(_LOWEST_SCORE, round(math.prod(probabilities), _DIGITS))
         terms = (weight * log_odds(each) for weight, each in zip(self.weights, probabilities, strict=True))
-        return max(_LOWEST_SCORE, 1 / (1 + math.exp(-(self.bias + sum(terms)))))
+        return max(_LOWEST_SCORE, round(1 / (1 + math.exp(-(self.bias + sum(terms)))), _DIGITS))
 
 
 def log_odds(probability: float) -> float:

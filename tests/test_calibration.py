@@ -23,7 +23,7 @@ def test_without_weights_the_score_is_the_product() -> None:
 
 def test_with_weights_it_is_a_logistic_regression() -> None:
     score = Calibration(0.5, (1.0, -2.0)).score([0.7, 0.4])
-    assert score == pytest.approx(1 / (1 + math.exp(-(0.5 + log_odds(0.7) - 2 * log_odds(0.4)))))
+    assert score == pytest.approx(1 / (1 + math.exp(-(0.5 + log_odds(0.7) - 2 * log_odds(0.4)))), abs=1e-6)
 
 
 @given(PROBABILITIES, st.integers(0, 2))

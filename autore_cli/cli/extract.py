@@ -121,7 +121,7 @@ def extract(
                 with output.json_lines(destination, force=force) as lines:
                     for batch in batches:
                         status.update(str(tally))
-                        found = [_rounded(triples) for triples in pipeline.extract(batch)]
+                        found = pipeline.extract(batch)
                         with status.cleared():
                             lines.write(triple for triples in found for triple in triples)
                         tally.add(found)
@@ -178,11 +178,6 @@ def _readable(items: Iterable[Document | InputError], tally: Tally, on_error: On
         else:
             tally.failed += 1
             console.report(item)
-
-
-def _rounded(triples: Iterable[Triple]) -> list[Triple]:
-    """With scores for people to read."""
-    return [replace(triple, score=round(triple.score, 6)) for triple in triples]
 
 
 def _count(number: int, name: str) -> str:

@@ -3,9 +3,6 @@
 import importlib
 import json
 import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from autore_cli.errors import BundleError, ConfigurationError
 from autore_cli.model import copylm  # noqa: F401, registers its architecture
@@ -52,7 +48,7 @@ def load_base(
     folder = base_folder(bundle)
     if trust_remote_code:
         logger.warning("running the Python files that come with %s", bundle.base_owner().base)
-    with _quiet(), reading(folder):
+    with reading(folder):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(folder),
             dtype=dtype,
@@ -125,18 +121,3 @@ def _set_dtype(model: nn.Module, dtype: torch.dtype, bitsandbytes: ModuleType) -
             # Repacked for AVX512-BF16 they are quicker with less than about 40 tokens at once, slower with more, and
             # training them is silently without effect.
             layer.support_avx512bf16_for_cpu = False
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps transformers from writing reports and progress bars to stderr."""
-    verbosity, progress = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if progress:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

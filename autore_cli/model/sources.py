@@ -1,5 +1,7 @@
 """Where a bundle's base lies on this machine, and what can be wrong with its files."""
 
+import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +10,7 @@ import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, StrictDataclassError  # type: ignore[attr-defined]
 from safetensors import SafetensorError, safe_open
+from transformers.utils import logging as transformers_logging
 
 from autore_cli.errors import BundleError
 from autore_cli.model.bundle import Bundle
@@ -49,15 +52,31 @@ def _fetched(repository: str, revision: str | None, bundle: Bundle) -> Path:
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Turns what goes wrong while files of the folder are read into a BundleError."""
+    """Turns what goes wrong while files of the folder are read into a BundleError, and keeps transformers silent."""
     for file in folder.glob("*.safetensors"):
         _check_safetensors(file)
     try:
-        yield
+        with _quiet():
+            yield
     except torch.OutOfMemoryError:
         raise
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, StrictDataclassError) as error:
         raise BundleError(f"can't be loaded: {_first_line(error)}", where=str(folder)) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps transformers from writing reports and progress bars to stderr."""
+    verbosity, progress = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if progress:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _check_safetensors(file: Path) -> None:
