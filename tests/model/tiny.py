@@ -127,6 +127,7 @@ def copylm(*, seed: int = 0) -> CopyLM:
         num_hidden_layers=2,
         num_attention_heads=4,
         max_prefix=160,
+        dropout=0.0,
         initializer_range=0.3,
     )
     model = CopyLM(config)
