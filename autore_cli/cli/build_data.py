@@ -13,14 +13,16 @@ from typing import Annotated, Any
 
 import typer
 
-from autore_cli.cli import choices, console, options, output
+from autore_cli import schema as schemas
+from autore_cli.cli import console, options, output
 from autore_cli.documents import read_docred
 from autore_cli.errors import InputError
 from autore_cli.examples import Example, ExampleMaker, ExampleSettings
 from autore_cli.model import bundle as bundles
 from autore_cli.model.dataset import STAGE_FILES
-from autore_cli.model.derived import SCHEMA_FILE
+from autore_cli.model.derived import SCHEMA_FILE, schema_of
 from autore_cli.records import AnnotatedDocument
+from autore_cli.runs.setup import prompts
 from autore_cli.schema import Schema
 from autore_cli.stages import NO, paradigm
 
@@ -133,9 +135,9 @@ def build_data(
     """
     console.configure(quiet=quiet, verbose=verbose)
     bundle = bundles.find(model)
-    relations = choices.schema(schema, bundle)
+    relations = schemas.load(schema) if schema else schema_of(bundle)
     settings = ExampleSettings(orders, aliases, negative_relations, negative_heads, choose, wrong_candidates)
-    maker = ExampleMaker(paradigm(bundle.paradigm), choices.prompts(bundle), relations, settings)
+    maker = ExampleMaker(paradigm(bundle.paradigm), prompts(bundle), relations, settings)
     statistics = Statistics()
     names = [STAGE_FILES[stage] for stage in bundle.stages]
     with console.status("reading", quiet=quiet) as status:

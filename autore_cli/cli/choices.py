@@ -1,28 +1,14 @@
 """What comes of a bundle and the options given with it."""
 
 import logging
-from pathlib import Path
 
-from autore_cli import schema as schemas
 from autore_cli.errors import ConfigurationError
 from autore_cli.model.bundle import Bundle
 from autore_cli.schema import Schema
-from autore_cli.stages import Prompts
 
 _SHOWN = 5
 
 _logger = logging.getLogger(__name__)
-
-
-def schema(path: Path | None, bundle: Bundle) -> Schema:
-    """The schema in a file, or else the bundle's own.
-
-    Raises:
-        ConfigurationError: the file can't be used.
-        BundleError: the bundle's file is missing.
-    """
-    source = path or bundle.schema_source
-    return schemas.load(source) if isinstance(source, Path) else schemas.default()
 
 
 def warn_of_untrained(relations: Schema, bundle: Bundle) -> None:
@@ -33,15 +19,6 @@ def warn_of_untrained(relations: Schema, bundle: Bundle) -> None:
         _logger.warning(
             "'%s' was not trained on %d of the %d relations: %s", bundle.name, len(untrained), len(relations), names
         )
-
-
-def prompts(bundle: Bundle) -> Prompts:
-    """The bundle's prompts; loads its tokenizer if they need a chat template."""
-    if not bundle.needs_chat_template():
-        return bundle.prompts()
-    from autore_cli.model.encoder import load_encoder
-
-    return bundle.prompts(*load_encoder(bundle).chat_ends())
 
 
 def batch_size(text: str) -> int | None:

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -16,10 +16,8 @@ from autore_cli.cli import choices, console, options, output
 from autore_cli.documents import InputFormat, read
 from autore_cli.errors import ConfigurationError, InputError
 from autore_cli.model import bundle as bundles
-from autore_cli.pipeline import Pipeline
 from autore_cli.records import Document, Triple
-from autore_cli.schema import Schema
-from autore_cli.stages import paradigm
+from autore_cli.runs.setup import Setup
 
 OnError = Literal["skip", "stop"]
 
@@ -102,10 +100,10 @@ def extract(
     """
     console.configure(quiet=quiet, verbose=verbose)
     start = monotonic()
-    bundle = bundles.find(model)
+    setup = Setup(model, str(schema) if schema else None, choices.batch_size(batch_size), min_score)
+    bundle = setup.bundle()
     bundle.require_adapters()
-    relations = choices.schema(schema, bundle)
-    rows = choices.batch_size(batch_size)
+    relations = setup.relations(bundle)
     _check(destination, paths, force=force)
     choices.warn_of_untrained(relations, bundle)
     tally = Tally()
@@ -117,7 +115,7 @@ def extract(
         with console.status("reading", quiet=quiet) as status, stream as batches:
             if not batches.is_empty():
                 status.update(f"loading {bundle.name}")
-                pipeline = _pipeline(bundle, relations, device, rows, min_score)
+                pipeline = setup.pipeline(device)
                 with output.json_lines(destination, force=force) as lines:
                     for batch in batches:
                         status.update(str(tally))
@@ -147,25 +145,6 @@ def _stdin(paths: Sequence[str]) -> BinaryIO | None:
         return open(0, "rb", closefd=False)
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror}", where="stdin") from error
-
-
-def _pipeline(
-    bundle: bundles.Bundle, schema: Schema, device: str, batch_size: int | None, min_score: float | None
-) -> Pipeline:
-    """Loads the model. Imports what is heavy."""
-    from autore_cli.model.load import load
-
-    calibration = bundle.calibration
-    if min_score is not None:
-        calibration = replace(calibration, threshold=min_score)
-    return Pipeline(
-        load(bundle, device=device, batch_size=batch_size),
-        paradigm(bundle.paradigm),
-        choices.prompts(bundle),
-        {name: stage.decoding for name, stage in bundle.stages.items()},
-        schema,
-        calibration,
-    )
 
 
 def _readable(items: Iterable[Document | InputError], tally: Tally, on_error: OnError) -> Iterator[Document]:
