@@ -8,11 +8,18 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
+from autore_cli.documents import candidate_spans
 from autore_cli.records import AnnotatedDocument, Fact
 from autore_cli.schema import Schema
 from autore_cli.stages import NO, YES, Part, Piece, Prompt, Prompts, Stage, StageName, Template
+
+_MISREAD_BY = 25
+"""Characters that a misread name has too many or too few, at most."""
+
+_candidates = lru_cache(8)(candidate_spans)
 
 Key = tuple[str | int, ...]
 """What a stage is given, or one item of what it yields: relation ids and entity indices."""
@@ -60,6 +67,7 @@ class ExampleSettings:
         negative_heads: heads without facts, a relation of the document, that are asked for (completion empty).
         choose: yes/no examples are made as well.
         wrong_candidates: candidates to be refused, a right one.
+        misread_names: names to be refused, a right one, that overlap it, and are too long or too short.
     """
 
     orders: int = 2
@@ -68,6 +76,7 @@ class ExampleSettings:
     negative_heads: int = 2
     choose: bool = True
     wrong_candidates: int = 3
+    misread_names: int = 0
 
 
 class ExampleMaker:
@@ -109,6 +118,8 @@ class ExampleMaker:
                 yield from self._lists(stage, document, given, own, rng)
                 if self.settings.choose and len(stage.yields) == 1:
                     yield from self._choices(stage, document, given, own, rng)
+                if own and stage.given == ("relation", "head"):
+                    yield from self._misread_heads(stage, document, given, own, rng)
 
     def annotated(self, document: AnnotatedDocument) -> list[str]:
         """The ids of the relations whose absence in the document means something."""
@@ -177,17 +188,52 @@ class ExampleMaker:
     ) -> Iterator[Example]:
         right = list(dict.fromkeys(_key(stage.yields, fact) for fact in facts))
         if stage.yields == ("relation",):
-            candidates: list[Key] = [(relation,) for relation in self.annotated(document)]
+            wrong: list[Key] = [(relation,) for relation in self.annotated(document) if (relation,) not in right]
+            misread: list[str] = []
         else:
-            candidates = [*right, *self._wrong(stage, document, given, right, rng)]
+            wrong = self._wrong(stage, document, given, right, rng)
+            misread = [name for (entity,) in right for name in self._misread(document, entity, rng)]
+        values = self._values(stage, document, given, facts)[0]
+        (part,) = stage.yields
         template = self.prompts.stages[stage.name].choose
-        for candidate in candidates:
-            item: dict[str, str] = dict(zip(stage.yields, self._names(document, candidate), strict=True))
-            for values in self._values(stage, document, given, facts)[:1]:
-                values = {**values, **item, **self._described(candidate)}
-                prompt = template.render(document.document.text, values)
-                answer = YES if candidate in right else NO
+        for answer, candidates in ((YES, right), (NO, wrong)):
+            for candidate in candidates:
+                (name,) = self._names(document, candidate)
+                places = {**values, part: name, **self._described(candidate)}
+                prompt = template.render(document.document.text, places)
                 yield Example(stage.name, "choose", document.document.id, prompt, answer)
+        for name in misread:
+            prompt = template.render(document.document.text, {**values, part: name})
+            yield Example(stage.name, "choose", document.document.id, prompt, NO)
+
+    def _misread_heads(
+        self, stage: Stage, document: AnnotatedDocument, given: Key, facts: Sequence[Fact], rng: random.Random
+    ) -> Iterator[Example]:
+        """Of a head's misread names: it has no tails, not even the right ones."""
+        prompts, text = self.prompts.stages[stage.name], document.document.text
+        values = self._values(stage, document, given, facts)[0]
+        for name in self._misread(document, given[1], rng)[:1]:
+            misread = {**values, "head": name}
+            yield Example(stage.name, "list", document.document.id, prompts.list.render(text, misread), "")
+            if self.settings.choose:
+                (tail,) = self._names(document, _key(stage.yields, rng.choice(facts)))
+                prompt = prompts.choose.render(text, {**misread, "tail": tail})
+                yield Example(stage.name, "choose", document.document.id, prompt, NO)
+
+    def _misread(self, document: AnnotatedDocument, entity: str | int, rng: random.Random) -> list[str]:
+        """Some names that overlap one of the entity's mentions, and are nobody's name."""
+        if not self.settings.misread_names or not isinstance(entity, int):
+            return []
+        text = document.document.text
+        right = {text[start:end] for each in document.entities for start, end in each.mentions}
+        first, last = rng.choice(document.entities[entity].mentions)
+        names = {
+            text[start:end]
+            for start, end in _candidates(text)
+            if start < last and first < end and abs(start - first) + abs(end - last) <= _MISREAD_BY
+        }
+        wrong = sorted(names - right)
+        return rng.sample(wrong, min(self.settings.misread_names, len(wrong)))
 
     def _wrong(
         self, stage: Stage, document: AnnotatedDocument, given: Key, right: Sequence[Key], rng: random.Random

@@ -33,18 +33,24 @@ _BLOCK = {
 }
 
 
-def initial_model(encoder: Path, dropout: float = 0.1) -> CopyLM:
-    """A copy LM with the encoder's weights; its copy head is new.
+CASES = 3
+"""Ways to write a word piece: see `tokenizer`."""
+
+
+def initial_model(dropout: float = 0.1) -> CopyLM:
+    """A copy LM with the encoder's weights; its copy head is new, and all cases are alike.
 
     Args:
-        encoder: the folder with `model.safetensors` of a BERT model of 6 layers.
         dropout: while training.
     """
-    weights = {name: tensor.float() for name, tensor in load_file(encoder / "model.safetensors").items()}
-    config = CopyLMConfig(dropout=dropout)
+    file = minilm_folder() / "model.safetensors"
+    weights = {name: tensor.float() for name, tensor in load_file(file).items()}
+    pieces = len(weights["embeddings.word_embeddings.weight"])
+    config = CopyLMConfig(vocab_size=CASES * pieces, cases=CASES, dropout=dropout)
     model = CopyLM(config)
     state = model.state_dict()
     state["tokens.weight"] = weights["embeddings.word_embeddings.weight"]
+    state["cases.weight"] = torch.zeros(CASES, config.hidden_size)
     state["positions.weight"] = _positions(weights, config)
     for part in ("weight", "bias"):
         state[f"norm.{part}"] = weights[f"embeddings.LayerNorm.{part}"]

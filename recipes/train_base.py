@@ -13,20 +13,25 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from transformers import AutoTokenizer
 
 from autore_cli.examples import Example, ExampleMaker, ExampleSettings
-from autore_cli.model.copylm import CopyLM
+from autore_cli.model.copylm import CopyLM, CopyLMConfig
+from autore_cli.model.dataset import Row, Sample, Tokeniser
 from autore_cli.model.encoder import TokenizerEncoder
+from autore_cli.model.finetune import controls
 from autore_cli.model.logits import logits_at
-from autore_cli.model.packing import PREFIX, Layout, attention_mask, layout
+from autore_cli.model.packing import PREFIX, Layout, attention_mask
+from autore_cli.model.training import collate
 from autore_cli.records import AnnotatedDocument
 from autore_cli.schema import default
-from autore_cli.stages import NO, YES, paradigm
+from autore_cli.stages import paradigm
+from recipes import tokenizer
 from recipes.augment import Augmentation, Augmenter
 from recipes.corpora import read_fewrel, read_knowledgenet, split_redocred
-from recipes.prompts import PROMPTS
-from recipes.start import initial_model, minilm_folder
+from recipes.prompts import BUNDLE, PROMPTS
+from recipes.start import initial_model
+
+_LIMITS = CopyLMConfig()
 
 
 @dataclass(frozen=True)
@@ -77,66 +82,40 @@ class Settings:
     )
 
 
-@dataclass(frozen=True)
-class Target:
-    """Tokens to predict, each at the position of the row that comes before it."""
-
-    kind: str
-    positions: list[int]
-    tokens: list[int]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One passage and its prompts, laid out in runs (segment, first position, tokens)."""
-
-    runs: list[tuple[int, int, list[int]]]
-    targets: list[Target]
-
-
 class RowMaker:
-    """Turns documents into packed rows."""
+    """Turns documents into packed rows, with the kind of each of their prompts."""
 
-    def __init__(self, encoder: TokenizerEncoder, settings: Settings, frequencies: Mapping[str, int]) -> None:
-        self.encoder = encoder
+    def __init__(self, settings: Settings, frequencies: Mapping[str, int]) -> None:
         self.settings = settings
         self.maker = ExampleMaker(paradigm("RHF"), PROMPTS, default(), settings.examples, frequencies)
-        self.answers = {answer: encoder.token(answer) for answer in (YES, NO)}
-        self.separator, self.end = encoder.token(PROMPTS.separator), encoder.end
+        encoder = TokenizerEncoder(tokenizer.load())
+        self.tokeniser = Tokeniser(encoder, controls(BUNDLE, encoder))
+        self.kinds = {kind: number for number, kind in enumerate(settings.weights)}
 
-    def row(self, document: AnnotatedDocument, rng: random.Random, max_prefix: int) -> Row | None:
+    def row(self, document: AnnotatedDocument, rng: random.Random) -> tuple[Row, list[int]] | None:
         """A row with as many of the document's examples as fit; None if the passage itself does not fit."""
         examples = [each for each in self.maker.make(document, rng) if rng.random() < self._kept(each)]
-        if not examples:
-            return None
         rng.shuffle(examples)
-        prefix = examples[0].prompt.request(self.encoder).prefix
-        if len(prefix) > max_prefix:
-            return None
-        runs, targets, at = [(PREFIX, 0, list(prefix))], [], len(prefix)
+        samples: list[Sample] = []
+        kinds: list[int] = []
+        prefix: tuple[int, ...] = ()
+        length = 0
         for example in examples:
-            suffix = [token for piece in example.prompt.after for token in piece.encode(self.encoder)]
-            answer = self._completion(example)
-            tokens = [*suffix, *answer][:-1]
-            if at + len(tokens) > self.settings.max_row or len(tokens) > 190:
-                continue
-            first = at + len(suffix) - 1
-            runs.append((len(runs), len(prefix), tokens))
-            targets.append(Target(kind_of(example), list(range(first, first + len(answer))), answer))
-            at += len(tokens)
-        return Row(runs, targets)
+            tokenised = self.tokeniser.example(example, parts=1)
+            sample = Sample(tokenised.request.suffix, tokenised.completion)
+            prefix = tokenised.request.prefix
+            if len(prefix) > _LIMITS.max_prefix:
+                return None
+            fits = len(prefix) + length + len(sample.read) <= self.settings.max_row
+            if fits and len(sample.read) <= _LIMITS.max_prompt:
+                samples.append(sample)
+                kinds.append(self.kinds[kind_of(example)])
+                length += len(sample.read)
+        return (Row(prefix, tuple(samples)), kinds) if samples else None
 
     def _kept(self, example: Example) -> float:
         kind = kind_of(example)
         return self.settings.kept.get(kind, 1.0) if self.settings.weights[kind] else 0.0
-
-    def _completion(self, example: Example) -> list[int]:
-        if example.kind == "choose":
-            return [self.answers[example.completion]]
-        if not example.completion:
-            return [self.end]
-        items = self.encoder.encode_many(example.completion.split(PROMPTS.separator))
-        return [*[token for item in items for token in (*item, self.separator)][:-1], self.end]
 
 
 def kind_of(example: Example) -> str:
@@ -144,82 +123,60 @@ def kind_of(example: Example) -> str:
     return "names" if example.kind == "names" else f"{example.stage} {example.kind}"
 
 
-@dataclass
-class Batch:
-    """Packed rows with what is to be predicted: `positions`, `targets` and `weights` are `[rows, predicted]`."""
-
-    tokens: Tensor
-    segments: Tensor
-    positions: Tensor
-    at: Tensor
-    targets: Tensor
-    kinds: Tensor
-
-
-class Rows(IterableDataset[Batch]):
-    """Endless batches of augmented rows."""
+class Rows(IterableDataset[dict[str, Tensor]]):
+    """Endless batches of augmented rows: see `training`, and `kinds` `[rows, targets]`, -1 where there is no target."""
 
     def __init__(self, corpora: Sequence[tuple[float, Sequence[AnnotatedDocument]]], settings: Settings) -> None:
         self.corpora = corpora
         self.settings = settings
-        self.kinds = list(settings.weights)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
         torch.set_num_threads(1)
         worker = get_worker_info()
         rng = random.Random(self.settings.seed * 1000 + (worker.id if worker else 0))
         frequencies = Counter(fact.relation_id for document in self.corpora[0][1] for fact in document.facts)
-        maker = RowMaker(TokenizerEncoder(AutoTokenizer.from_pretrained(minilm_folder())), self.settings, frequencies)
+        maker = RowMaker(self.settings, frequencies)
         augmenter = Augmenter(self.corpora[0][1], self.settings.augmentation)
         queues: list[list[AnnotatedDocument]] = [[] for _ in self.corpora]
         shares = [share for share, _ in self.corpora]
-        rows: list[Row] = []
         while True:
-            index = rng.choices(range(len(shares)), shares)[0]
-            if not queues[index]:
-                queues[index] = list(self.corpora[index][1])
-                rng.shuffle(queues[index])
-            document = queues[index].pop()
-            if index == 0:
-                document = augmenter.augment(document, rng)
-            row = maker.row(document, rng, max_prefix=448)
-            if row and row.targets:
-                rows.append(row)
-            if len(rows) == self.settings.batch:
-                yield self._batch(rows)
-                rows = []
-
-    def _batch(self, rows: Sequence[Row]) -> Batch:
-        packed = layout([row.runs for row in rows], pad_token=0)
-        flat = [
-            [
-                (p, t, self.kinds.index(target.kind))
-                for target in row.targets
-                for p, t in zip(target.positions, target.tokens, strict=True)
-            ]
-            for row in rows
-        ]
-        width = max(map(len, flat))
-        filled = torch.tensor([each + [(0, 0, -1)] * (width - len(each)) for each in flat])
-        return Batch(packed.tokens, packed.segments, packed.positions, *filled.unbind(-1))
+            rows: list[tuple[Row, list[int]]] = []
+            while len(rows) < self.settings.batch:
+                index = rng.choices(range(len(shares)), shares)[0]
+                if not queues[index]:
+                    queues[index] = list(self.corpora[index][1])
+                    rng.shuffle(queues[index])
+                document = queues[index].pop()
+                row = maker.row(augmenter.augment(document, rng) if index == 0 else document, rng)
+                rows += [row] if row else []
+            yield _batch(rows)
 
 
-def loss_of(model: CopyLM, batch: Batch, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _batch(rows: Sequence[tuple[Row, Sequence[int]]]) -> dict[str, Tensor]:
+    batch = collate([row for row, _ in rows], pad_token=0)
+    kinds = torch.full_like(batch["targets"], -1)
+    for place, (row, of_row) in zip(kinds, rows, strict=True):
+        lengths = torch.tensor([len(sample.completion) for sample in row.samples])
+        place[: row.targets] = torch.tensor(of_row).repeat_interleave(lengths)
+    return {**batch, "kinds": kinds}
+
+
+def loss_of(model: CopyLM, batch: Mapping[str, Tensor], weights: Tensor) -> tuple[Tensor, Tensor]:
     """The weighted loss, and the mean loss of each kind of example `[kinds]`."""
-    packed = Layout(batch.tokens, batch.segments, batch.positions)
-    mask = attention_mask(packed, packed, torch.bfloat16 if batch.tokens.is_cuda else torch.float32, prefix_lm=True)
-    with logits_at(model, batch.at):
+    packed = Layout(batch["input_ids"], batch["segments"], batch["position_ids"])
+    mask = attention_mask(packed, packed, torch.bfloat16 if packed.tokens.is_cuda else torch.float32, prefix_lm=True)
+    with logits_at(model, batch["predictors"]):
         logits = model(
             input_ids=packed.tokens,
             attention_mask=mask,
             position_ids=packed.positions,
             token_type_ids=(packed.segments == PREFIX).long(),
+            wanted=batch["targets"].clamp(min=0)[..., None],
         ).logits
-    losses = -logits.gather(-1, batch.targets[..., None])[..., 0]
-    known = batch.kinds >= 0
-    sums = torch.zeros(len(weights), device=losses.device).index_add_(0, batch.kinds[known], losses[known].float())
-    counts = torch.bincount(batch.kinds[known], minlength=len(weights))
-    means = sums / counts.clamp(min=1)
+    known = batch["kinds"] >= 0
+    kinds, losses = batch["kinds"][known], -logits[..., 0][known].float()
+    sums = torch.zeros(len(weights), device=losses.device).index_add_(0, kinds, losses)
+    means = sums / torch.bincount(kinds, minlength=len(weights)).clamp(min=1)
     return (means * weights).sum() / weights.sum(), means
 
 
@@ -244,12 +201,14 @@ def rate(step: int, settings: Settings) -> float:
 
 
 def make_optimizer(model: CopyLM, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW, with a rate of its own for the copy head, which starts from nothing."""
-    head = {id(parameter) for parameter in model.lm_head.parameters()}
-    pretrained = [parameter for parameter in model.parameters() if id(parameter) not in head]
+    """AdamW, with a rate of its own for the copy head and the cases, which start from nothing."""
+    fresh = [*model.lm_head.parameters(), *(model.cases.parameters() if model.cases else ())]
+    pretrained = {id(parameter): parameter for parameter in model.parameters()}
+    for parameter in fresh:
+        del pretrained[id(parameter)]
     groups = [
-        {"params": pretrained, "lr": settings.learning_rate},
-        {"params": model.lm_head.parameters(), "lr": settings.head_learning_rate},
+        {"params": list(pretrained.values()), "lr": settings.learning_rate},
+        {"params": fresh, "lr": settings.head_learning_rate},
     ]
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, betas=(0.9, 0.98))
 
@@ -259,7 +218,7 @@ def train(data: Path, output: Path, settings: Settings, device: str, workers: in
     torch.manual_seed(settings.seed)
     found, _ = corpora(data, settings)
     loader = DataLoader(Rows(found, settings), batch_size=None, num_workers=workers)
-    model: Any = initial_model(minilm_folder(), settings.dropout)
+    model: Any = initial_model(settings.dropout)
     model.to(device).train()
     decay: Any = torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
     average: Any = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=decay)
@@ -268,7 +227,7 @@ def train(data: Path, output: Path, settings: Settings, device: str, workers: in
     weights = torch.tensor(list(settings.weights.values()), device=device)
     log = []
     for step, batch in enumerate(islice(loader, settings.steps)):
-        moved = Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(batch).values()))
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
         with torch.autocast(device, torch.bfloat16):
             loss, means = loss_of(model, moved, weights)
         optimizer.zero_grad(set_to_none=True)

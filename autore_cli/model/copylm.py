@@ -27,7 +27,10 @@ class CopyLMConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
     """Sizes of a copy LM.
 
     Args:
-        vocab_size: tokens.
+        vocab_size: tokens, those of all cases together.
+        cases: ways to write a token. Token `i` is the base token `i % (vocab_size / cases)` in case `i // (vocab_size /
+            cases)`: lower case, capitalised, upper case, say. An embedding of the case is added to that of the base token.
+            The vocabulary's softmax is over case 0, all others are copied only.
         hidden_size: width.
         intermediate_size: width of the feed-forward layers.
         num_hidden_layers: blocks; the cache holds one layer more.
@@ -52,9 +55,11 @@ class CopyLMConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         max_prompt: int = 192,
         dropout: float = 0.1,
         layer_norm_eps: float = 1e-12,
+        cases: int = 1,
         **rest: Any,
     ) -> None:
         self.vocab_size = vocab_size
+        self.cases = cases
         self.hidden_size = hidden_size
         self.intermediate_size = intermediate_size
         self.num_hidden_layers = num_hidden_layers
@@ -121,25 +126,35 @@ class CopyHead(nn.Module):
 
     def __init__(self, config: CopyLMConfig) -> None:
         super().__init__()
+        self.vocab_size = config.vocab_size
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.gate = nn.Linear(config.hidden_size, 1)
 
-    def forward(self, hidden: Tensor, keys: Tensor, passage: Tensor, vocabulary: Tensor) -> Tensor:
+    def forward(
+        self, hidden: Tensor, keys: Tensor, passage: Tensor, vocabulary: Tensor, wanted: Tensor | None = None
+    ) -> Tensor:
         """Log-probabilities of the next token, float32 `[rows, positions, vocabulary]`.
 
         Args:
             hidden: last hidden states `[rows, positions, width]`.
             keys: copy keys of the prefix `[rows, prefix, width]`.
             passage: its token ids `[rows, prefix]`, `_NOT_PASSAGE` where there is nothing to copy.
-            vocabulary: the embedding matrix `[vocabulary, width]`.
+            vocabulary: the embedding matrix `[base tokens, width]`.
+            wanted: token ids `[rows, positions, wanted]`, to which the result is limited, at a part of the cost.
         """
         scores = (self.query(hidden).to(keys.dtype) @ keys.transpose(1, 2)) / math.sqrt(keys.shape[-1])
         scores = scores.masked_fill((passage < 0)[:, None, :], torch.finfo(scores.dtype).min)
-        written = functional.linear(hidden, vocabulary).to(keys.dtype).softmax(-1)
+        written = functional.linear(hidden, vocabulary).to(keys.dtype)
         gate = self.gate(hidden).to(keys.dtype).sigmoid()
-        index = passage.clamp(min=0)[:, None, :].expand_as(scores)
-        mixed: Tensor = ((1 - gate) * written).scatter_add(-1, index, gate * scores.softmax(-1))
+        copied = gate * scores.softmax(-1)
+        if wanted is None:
+            mixed = functional.pad((1 - gate) * written.softmax(-1), (0, self.vocab_size - len(vocabulary)))
+            mixed = mixed.scatter_add(-1, passage.clamp(min=0)[:, None, :].expand_as(copied), copied)
+        else:
+            chances = (written.gather(-1, wanted % len(vocabulary)) - written.logsumexp(-1, keepdim=True)).exp()
+            mixed = (1 - gate) * chances * (wanted < len(vocabulary))
+            mixed = mixed + (copied[:, :, None] * (passage[:, None, None] == wanted[..., None])).sum(-1)
         return (mixed + torch.finfo(mixed.dtype).tiny).log()
 
 
@@ -153,7 +168,8 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
 
     def __init__(self, config: CopyLMConfig) -> None:
         super().__init__(config)
-        self.tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.tokens = nn.Embedding(config.vocab_size // config.cases, config.hidden_size)
+        self.cases = nn.Embedding(config.cases, config.hidden_size) if config.cases > 1 else None
         self.positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
@@ -179,6 +195,7 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
         token_type_ids: Tensor | None = None,
         past_key_values: DynamicCache | None = None,
         use_cache: bool = False,
+        wanted: Tensor | None = None,
         **_: Any,
     ) -> CausalLMOutputWithPast:
         """Next-token log-probabilities.
@@ -191,6 +208,7 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
                 filled cache: behind that there is no prefix.
             past_key_values: an empty cache, which then holds the prefix, or one with a prefix.
             use_cache: make a cache if there is none.
+            wanted: see `CopyHead.forward`.
         """
         if past_key_values is None and use_cache:
             past_key_values = DynamicCache()
@@ -211,7 +229,7 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
             passage = input_ids[:, :prefix].masked_fill(is_prefix[:, :prefix] == 0, _NOT_PASSAGE)
             if past_key_values is not None:
                 past_key_values.update(keys[:, None], passage[:, None, :, None].to(keys.dtype), len(self.blocks))
-        logits = self.lm_head(hidden, keys, passage, self.tokens.weight)
+        logits = self.lm_head(hidden, keys, passage, self.tokens.weight, wanted)
         return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values)
 
     def _embed(self, tokens: Tensor, positions: Tensor, is_prefix: Tensor, prefix_length: Tensor) -> Tensor:
@@ -219,7 +237,10 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
         config = self.config
         behind = (positions - prefix_length).clamp(0, config.max_prompt - 1) + config.max_prefix
         places = torch.where(is_prefix > 0, positions.clamp(max=config.max_prefix - 1), behind)
-        embedded: Tensor = self.dropout(self.norm(self.tokens(tokens) + self.positions(places)))
+        meaning = self.tokens(tokens % self.tokens.num_embeddings)
+        if self.cases is not None:
+            meaning = meaning + self.cases(tokens // self.tokens.num_embeddings)
+        embedded: Tensor = self.dropout(self.norm(meaning + self.positions(places)))
         return embedded
 
 

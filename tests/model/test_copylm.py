@@ -17,11 +17,17 @@ PREFIXES = [[5, 6, 7, 8, 9], [10, 11, 12]]
 PROMPTS = [[[20, 21], [22, 23, 24]], [[25, 26]]]
 
 
-@pytest.fixture
-def model() -> CopyLM:
+@pytest.fixture(params=[1, 2], ids=["one case", "two cases"])
+def model(request: pytest.FixtureRequest) -> CopyLM:
     torch.manual_seed(0)
     config = CopyLMConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, max_prefix=16
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_prefix=16,
+        cases=request.param,
     )
     model = CopyLM(config)
     model.double().eval()  # type: ignore[no-untyped-call]
@@ -85,6 +91,25 @@ def test_logits_at_chosen_positions(model: CopyLM) -> None:
     with logits_at(model, positions):
         some = logits(model, packed)
     torch.testing.assert_close(some, torch.stack((every[0, [6, 9]], every[1, [4, 4]])))
+
+
+def test_logits_of_wanted_tokens(model: CopyLM) -> None:
+    packed = layout([runs(0), runs(1)], pad_token=0)
+    wanted = torch.randint(64, (*packed.tokens.shape, 5))
+    wanted[..., 0] = packed.tokens[:, :1]  # a token that can be copied
+    some = logits(model, packed, wanted=wanted)
+    torch.testing.assert_close(some, logits(model, packed).gather(-1, wanted), rtol=0, atol=1e-10)
+
+
+def test_cases_tell_tokens_apart() -> None:
+    config = CopyLMConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, cases=2
+    )
+    model = CopyLM(config).double().eval()  # type: ignore[no-untyped-call]
+    lower, upper = (logits(model, layout([[(PREFIX, 0, [5, token])]], pad_token=0))[0, -1] for token in (6, 38))
+    assert not torch.allclose(lower, upper)
+    assert lower.exp()[38] < 1e-12, "a token of another case is copied or not at all"
+    assert upper.exp()[38] > 1e-6
 
 
 def test_an_open_gate_copies_only_from_the_passage(model: CopyLM) -> None:
