@@ -5,21 +5,14 @@ that the document has facts for. Beyond it: negatives, whose list is empty, and 
 """
 
 import random
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
-from autore_cli.documents import candidate_spans
 from autore_cli.records import AnnotatedDocument, Fact
 from autore_cli.schema import Schema
 from autore_cli.stages import NO, YES, Part, Piece, Prompt, Prompts, Stage, StageName, Template
-
-_MISREAD_BY = 25
-"""Characters that a misread name has too many or too few, at most."""
-
-_candidates = lru_cache(8)(candidate_spans)
 
 Key = tuple[str | int, ...]
 """What a stage is given, or one item of what it yields: relation ids and entity indices."""
@@ -67,7 +60,7 @@ class ExampleSettings:
         negative_heads: heads without facts, a relation of the document, that are asked for (completion empty).
         choose: yes/no examples are made as well.
         wrong_candidates: candidates to be refused, a right one.
-        misread_names: names to be refused, a right one, that overlap it, and are too long or too short.
+        max_examples: a document has no more than so many for a stage, drawn from all of them; None is no limit.
     """
 
     orders: int = 2
@@ -76,7 +69,7 @@ class ExampleSettings:
     negative_heads: int = 2
     choose: bool = True
     wrong_candidates: int = 3
-    misread_names: int = 0
+    max_examples: int | None = None
 
 
 class ExampleMaker:
@@ -89,6 +82,9 @@ class ExampleMaker:
         settings: how many examples to make.
         frequencies: how often each relation id occurs in the corpus. Negative relations are drawn in proportion, since
             the common ones are those that a model takes to hold where they don't. Left out, all are alike.
+
+    Attributes:
+        left_out: what could have been made and was not, by stage and reason.
     """
 
     def __init__(
@@ -104,6 +100,7 @@ class ExampleMaker:
         self.schema = schema
         self.settings = settings or ExampleSettings()
         self.frequencies = frequencies
+        self.left_out: Counter[tuple[StageName, str]] = Counter()
         self._relations = {relation.id: relation for relation in schema.relations}
         self._rank = {relation.id: rank for rank, relation in enumerate(schema.relations)}
 
@@ -111,15 +108,25 @@ class ExampleMaker:
         """The document's examples, stage by stage. The same `rng` state gives the same examples."""
         facts = [fact for fact in document.facts if fact.relation_id in self._relations]
         for stage in self.stages:
-            if self.prompts.names and stage.yields in (("head",), ("tail",)) and document.relation_ids is None:
-                yield self._all_names(stage, document, self.prompts.names)
-            contexts = self._contexts(stage, document, facts, rng)
-            for given, own in contexts.items():
-                yield from self._lists(stage, document, given, own, rng)
-                if self.settings.choose and len(stage.yields) == 1:
-                    yield from self._choices(stage, document, given, own, rng)
-                if own and stage.given == ("relation", "head"):
-                    yield from self._misread_heads(stage, document, given, own, rng)
+            examples = list(self._of_stage(stage, document, facts, rng))
+            surplus = len(examples) - (self.settings.max_examples or len(examples))
+            if surplus > 0:
+                self.left_out[stage.name, "examples above the limit"] += surplus
+                examples = [
+                    examples[index] for index in sorted(rng.sample(range(len(examples)), len(examples) - surplus))
+                ]
+            yield from examples
+
+    def _of_stage(
+        self, stage: Stage, document: AnnotatedDocument, facts: Sequence[Fact], rng: random.Random
+    ) -> Iterator[Example]:
+        if self.prompts.names and stage.yields in (("head",), ("tail",)) and document.relation_ids is None:
+            yield self._all_names(stage, document, self.prompts.names)
+        contexts = self._contexts(stage, document, facts, rng)
+        for given, own in contexts.items():
+            yield from self._lists(stage, document, given, own, rng)
+            if self.settings.choose and len(stage.yields) == 1:
+                yield from self._choices(stage, document, given, own, rng)
 
     def annotated(self, document: AnnotatedDocument) -> list[str]:
         """The ids of the relations whose absence in the document means something."""
@@ -155,17 +162,17 @@ class ExampleMaker:
     def _idle(self, document: AnnotatedDocument, facts: Sequence[Fact], relation: str, rng: random.Random) -> list[int]:
         """Entities that might be heads of the relation by their type, but have no fact of it."""
         types = self._relations[relation].head_types
-        busy = {fact.head for fact in facts if fact.relation_id == relation}
+        busy = _names_of(document, (fact.head for fact in facts if fact.relation_id == relation))
         idle = [
             index
             for index, entity in enumerate(document.entities)
-            if index not in busy and (not types or not entity.type or entity.type in types)
+            if busy.isdisjoint(document.names(index)) and (not types or not entity.type or entity.type in types)
         ]
         return rng.sample(idle, min(self.settings.negative_heads, len(idle)))
 
     def _all_names(self, stage: Stage, document: AnnotatedDocument, template: Template) -> Example:
         first = sorted((entity.mentions[0], index) for index, entity in enumerate(document.entities))
-        names = [[document.names(index)[0]] for _, index in first]
+        names = self._written(stage, document, [(index,) for _, index in first])
         prompt = template.render(document.document.text, {})
         return Example(stage.name, "names", document.document.id, prompt, self.prompts.completion(names))
 
@@ -175,13 +182,34 @@ class ExampleMaker:
         items = sorted({_key(stage.yields, fact) for fact in facts}, key=lambda item: self._order(document, item))
         template = self.prompts.stages[stage.name].list
         orders = self.settings.orders if stage.name == "relation" and len(items) > 1 else 1
+        names = self._written(stage, document, items)
+        if items and not names:  # an empty list would say that there is none
+            self.left_out[stage.name, "lists of such items alone"] += 1
+            return
         for order in range(orders):
-            names = [self._names(document, item) for item in items]
+            shuffled = list(names)
             if order:
-                rng.shuffle(names)
+                rng.shuffle(shuffled)
             for values in self._values(stage, document, given, facts):
                 prompt = template.render(document.document.text, values)
-                yield Example(stage.name, "list", document.document.id, prompt, self.prompts.completion(names))
+                yield Example(stage.name, "list", document.document.id, prompt, self.prompts.completion(shuffled))
+
+    def _written(self, stage: Stage, document: AnnotatedDocument, items: Sequence[Key]) -> list[tuple[str, ...]]:
+        """The items as a list has them: each once, by the first names that hold nothing that takes lists apart."""
+        controls = [self.prompts.separator, *([self.prompts.joiner] if len(stage.yields) > 1 else [])]
+        signs = [control.strip(" ") or control for control in controls]
+        written: dict[tuple[str, ...], None] = {}
+        for item in items:
+            names = [
+                next((name for name in self._all_of(document, part) if not any(sign in name for sign in signs)), None)
+                for part in item
+            ]
+            whole = tuple(name for name in names if name is not None)
+            if len(whole) == len(item):
+                written[whole] = None
+            else:
+                self.left_out[stage.name, f"items with {' or '.join(map(repr, signs))} in their names"] += 1
+        return list(written)
 
     def _choices(
         self, stage: Stage, document: AnnotatedDocument, given: Key, facts: Sequence[Fact], rng: random.Random
@@ -189,10 +217,8 @@ class ExampleMaker:
         right = list(dict.fromkeys(_key(stage.yields, fact) for fact in facts))
         if stage.yields == ("relation",):
             wrong: list[Key] = [(relation,) for relation in self.annotated(document) if (relation,) not in right]
-            misread: list[str] = []
         else:
             wrong = self._wrong(stage, document, given, right, rng)
-            misread = [name for (entity,) in right for name in self._misread(document, entity, rng)]
         values = self._values(stage, document, given, facts)[0]
         (part,) = stage.yields
         template = self.prompts.stages[stage.name].choose
@@ -202,38 +228,6 @@ class ExampleMaker:
                 places = {**values, part: name, **self._described(candidate)}
                 prompt = template.render(document.document.text, places)
                 yield Example(stage.name, "choose", document.document.id, prompt, answer)
-        for name in misread:
-            prompt = template.render(document.document.text, {**values, part: name})
-            yield Example(stage.name, "choose", document.document.id, prompt, NO)
-
-    def _misread_heads(
-        self, stage: Stage, document: AnnotatedDocument, given: Key, facts: Sequence[Fact], rng: random.Random
-    ) -> Iterator[Example]:
-        """Of a head's misread names: it has no tails, not even the right ones."""
-        prompts, text = self.prompts.stages[stage.name], document.document.text
-        values = self._values(stage, document, given, facts)[0]
-        for name in self._misread(document, given[1], rng)[:1]:
-            misread = {**values, "head": name}
-            yield Example(stage.name, "list", document.document.id, prompts.list.render(text, misread), "")
-            if self.settings.choose:
-                (tail,) = self._names(document, _key(stage.yields, rng.choice(facts)))
-                prompt = prompts.choose.render(text, {**misread, "tail": tail})
-                yield Example(stage.name, "choose", document.document.id, prompt, NO)
-
-    def _misread(self, document: AnnotatedDocument, entity: str | int, rng: random.Random) -> list[str]:
-        """Some names that overlap one of the entity's mentions, and are nobody's name."""
-        if not self.settings.misread_names or not isinstance(entity, int):
-            return []
-        text = document.document.text
-        right = {text[start:end] for each in document.entities for start, end in each.mentions}
-        first, last = rng.choice(document.entities[entity].mentions)
-        names = {
-            text[start:end]
-            for start, end in _candidates(text)
-            if start < last and first < end and abs(start - first) + abs(end - last) <= _MISREAD_BY
-        }
-        wrong = sorted(names - right)
-        return rng.sample(wrong, min(self.settings.misread_names, len(wrong)))
 
     def _wrong(
         self, stage: Stage, document: AnnotatedDocument, given: Key, right: Sequence[Key], rng: random.Random
@@ -241,7 +235,8 @@ class ExampleMaker:
         """Entities to be refused: mostly such as the relation's types allow, which are hard to tell from right ones."""
         relation = next(self._relations[part] for part in given if isinstance(part, str))
         types = relation.head_types if stage.yields == ("head",) else relation.tail_types
-        wrong = [i for i in range(len(document.entities)) if (i,) not in right and i not in given]
+        known = _names_of(document, (part for key in (*right, given) for part in key if isinstance(part, int)))
+        wrong = [i for i in range(len(document.entities)) if known.isdisjoint(document.names(i))]
         fitting = [i for i in wrong if not types or document.entities[i].type in types]
         others = [i for i in wrong if i not in fitting]
         count = max(1, len(right)) * self.settings.wrong_candidates
@@ -266,13 +261,20 @@ class ExampleMaker:
         return {"description": self._relations[relations[0]].description} if relations else {}
 
     def _names(self, document: AnnotatedDocument, key: Key) -> list[str]:
-        return [self._relations[part].name if isinstance(part, str) else document.names(part)[0] for part in key]
+        return [self._all_of(document, part)[0] for part in key]
+
+    def _all_of(self, document: AnnotatedDocument, part: str | int) -> list[str]:
+        return [self._relations[part].name] if isinstance(part, str) else document.names(part)
 
     def _order(self, document: AnnotatedDocument, key: Key) -> tuple[tuple[int, int], ...]:
         """Relations in the schema's order, entities by their first mention."""
         return tuple(
             (self._rank[part], 0) if isinstance(part, str) else document.entities[part].mentions[0] for part in key
         )
+
+
+def _names_of(document: AnnotatedDocument, entities: Iterable[int]) -> set[str]:
+    return {name for entity in entities for name in document.names(entity)}
 
 
 def _key(parts: Sequence[Part], fact: Fact) -> Key:

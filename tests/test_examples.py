@@ -1,6 +1,7 @@
 """Training examples: the right ones, the negatives, and none that says what nobody annotated."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -34,11 +35,14 @@ def document() -> AnnotatedDocument:
     return AnnotatedDocument(Document("holm", TEXT), ((0, 27), (28, len(TEXT))), entities, facts)
 
 
-def made(document: AnnotatedDocument, name: str = "RHF", seed: int = 0, **settings: int | bool) -> list[Example]:
+def maker_of(name: str = "RHF", **settings: int | bool) -> ExampleMaker:
     stages = paradigm(name)
     prompts = replace(default_prompts(stages, "<s>", "</s>"), separator=";", joiner="|")
-    maker = ExampleMaker(stages, prompts, default(), ExampleSettings(**settings))  # type: ignore[arg-type]
-    return list(maker.make(document, random.Random(seed)))
+    return ExampleMaker(stages, prompts, default(), ExampleSettings(**settings))  # type: ignore[arg-type]
+
+
+def made(document: AnnotatedDocument, name: str = "RHF", seed: int = 0, **settings: int | bool) -> list[Example]:
+    return list(maker_of(name, **settings).make(document, random.Random(seed)))
 
 
 def lists(examples: list[Example], stage: str) -> list[tuple[str, str]]:
@@ -137,3 +141,66 @@ def test_a_record_says_what_is_plain_text(document: AnnotatedDocument) -> None:
         assert [prompt[start:end] for start, end in record["plain"][1:]] == [
             piece.text for piece in each.prompt.after if piece.plain
         ]
+
+
+def renamed(document: AnnotatedDocument, *names: tuple[str, str]) -> AnnotatedDocument:
+    """The document with other names of the same length, so that all spans stay."""
+    text = document.document.text
+    for old, new in names:
+        assert len(old) == len(new)
+        text = text.replace(old, new)
+    return replace(document, document=replace(document.document, text=text))
+
+
+def test_a_name_that_would_end_an_item_is_replaced_by_another(document: AnnotatedDocument) -> None:
+    document = renamed(document, ("Vera Holm", "Vera;Holm"))
+    maker = maker_of(negative_relations=0, negative_heads=0)
+    heads = dict(lists(list(maker.make(document, random.Random(0))), "head"))
+    assert {text.split("relation ")[1].split(".")[0]: completion for text, completion in heads.items()} == {
+        "place of birth": "Holm",
+        "author": "The Salt Road",
+        "country": "Tarn",
+        "notable work": "Holm",
+    }
+    assert not maker.left_out
+
+
+def test_items_without_another_name_are_left_out_and_counted(document: AnnotatedDocument) -> None:
+    document = renamed(document, ("Tarn", "T;rn"))
+    maker = maker_of(choose=False, negative_relations=0, negative_heads=0)
+    examples = list(maker.make(document, random.Random(0)))
+    assert len(lists(examples, "head")) == 3
+    assert {completion for _, completion in lists(examples, "fact")} == {"Norland", "Vera Holm", "The Salt Road"}
+    assert maker.left_out == {
+        ("head", "items with ';' in their names"): 1,
+        ("head", "lists of such items alone"): 1,
+        ("fact", "items with ';' in their names"): 1,
+        ("fact", "lists of such items alone"): 1,
+    }
+    maker = maker_of("D-F", choose=False)
+    (whole,) = maker.make(renamed(document, ("Norland", "Nor|and")), random.Random(0))
+    assert whole.completion == "Vera Holm|notable work|The Salt Road;The Salt Road|author|Vera Holm"
+    assert maker.left_out == {("fact", "items with ';' or '|' in their names"): 2}
+
+
+def test_entities_of_one_name_are_listed_once_and_never_contradict(document: AnnotatedDocument) -> None:
+    # A second Tarn, of which nothing is said but its country.
+    twin = replace(document, entities=(*document.entities, Entity(spans("Tarn")[1:], "LOC")))
+    twin = replace(twin, facts=(*twin.facts, Fact(4, "P17", 3)))
+    examples = made(twin, negative_relations=0, negative_heads=9, wrong_candidates=9)
+    countries = [completion for text, completion in lists(examples, "head") if "relation country." in text]
+    assert countries == ["Tarn"]
+    answers: dict[str, set[str]] = {}
+    for each in examples:
+        if each.stage != "relation":
+            answers.setdefault(f"{each.kind} {each.prompt.text}", set()).add(each.completion)
+    assert all(len(different) == 1 for different in answers.values())
+
+
+def test_a_limit_is_kept_and_counted(document: AnnotatedDocument) -> None:
+    everything = sum(each.stage == "relation" for each in made(document))
+    maker = maker_of(max_examples=10)
+    some = list(maker.make(document, random.Random(0)))
+    assert Counter(each.stage for each in some) == {"relation": 10, "head": 10, "fact": 10}
+    assert maker.left_out["relation", "examples above the limit"] == everything - 10
+    assert maker.left_out["fact", "examples above the limit"] > 0

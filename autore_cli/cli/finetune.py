@@ -7,13 +7,14 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from autore_cli.cli import console, options
 from autore_cli.errors import ConfigurationError
 from autore_cli.model import bundle as bundles
+from autore_cli.model.dataset import built_for
 from autore_cli.model.settings import FinetuneSettings, help_of, resolve
 
 if TYPE_CHECKING:
@@ -29,8 +30,12 @@ _KINDS: Mapping[type, tuple[str, Any]] = {
     float: ("X", float),
     bool: ("true|false", Literal["true", "false"]),
     list: ("NAME,...", str),
+    str: ("NAME", str),
 }
 """By the kind of a setting: how its option shows what it takes, and the type of that."""
+
+_First = TypeVar("_First")
+_Second = TypeVar("_Second")
 
 _logger = logging.getLogger(__name__)
 
@@ -68,6 +73,12 @@ def finetune(
         Literal["all", "relation", "head", "fact"],
         typer.Option("--stage", help="Whose adapter to train.", rich_help_panel=options.MODEL),
     ] = "all",
+    paradigm: options.Paradigm = None,
+    shared_adapter: Annotated[
+        bool,
+        typer.Option("--shared-adapter", metavar="", help="One adapter for all stages.", rich_help_panel=options.MODEL),
+    ] = False,
+    trust_remote_code: options.TrustRemoteCode = False,
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
         typer.Option("--device", help="Where it is trained.", rich_help_panel=options.MODEL),
@@ -102,23 +113,29 @@ def finetune(
     ] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_format: options.LogFormat = "text",
     **flags: Any,
 ) -> None:
     """Train the adapters of a bundle's stages by QLoRA on its 4-bit base.
 
     An adapter is in PEFT's format, with a run.json that tells how it came about.
+    Without --paradigm it is that of the training files.
     On N GPUs: torchrun --nproc-per-node=N -m autore_cli finetune ...
     """
     quiet = quiet or os.environ.get("RANK", "0") != "0"  # one of torchrun's processes speaks for all
-    console.configure(quiet=quiet, verbose=verbose)
+    console.configure(quiet=quiet, verbose=verbose, log_format=log_format)
     bundle = bundles.find(model)
-    settings = resolve(_read_config(config), _values(flags))
+    bundle = bundle.with_paradigm(paradigm or built_for(data) or bundle.paradigm)
+    if shared_adapter:
+        bundle = bundle.with_shared_adapter()
     stages = tuple(bundle.stages) if stage == "all" else (stage,)
+    tables = _read_config(config), _values(flags)
     with console.status("loading", quiet=quiet) as status:
-        from autore_cli.model.finetune import Job, prepare
+        from autore_cli.model.finetune import Job, check, prepare
         from autore_cli.model.finetune import finetune as train
 
-        job = Job(bundle, stages, data, output or _own_folder(bundle), device, resume)
+        job = Job(bundle, stages, data, output or _own_folder(bundle), device, resume, trust_remote_code)
+        settings, _ = _all_of(lambda: resolve(*tables), lambda: check(job))
         if dry_run:
             plans = [task.plan for task in prepare(job, settings)]
         else:
@@ -131,6 +148,23 @@ def finetune(
         console.table(("", *(plan.adapter for plan in plans)), _plan_rows(plans))
 
 
+def _all_of(first: Callable[[], _First], second: Callable[[], _Second]) -> tuple[_First, _Second]:
+    """The results of both.
+
+    Raises:
+        ConfigurationError: what one of them raised, or the problems of both at once.
+    """
+    try:
+        result = first()
+    except ConfigurationError as error:
+        try:
+            second()
+        except ConfigurationError as other:
+            raise ConfigurationError(f"{error.message}; {other.message}") from other
+        raise
+    return result, second()
+
+
 def _own_folder(bundle: bundles.Bundle) -> Path:
     """Where the adapters of a bundle go: into it, but for a packaged one, which stays as it is."""
     packaged = bundle.folder.parent == bundles.bundles_folder()
@@ -139,10 +173,14 @@ def _own_folder(bundle: bundles.Bundle) -> Path:
 
 def _values(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The flags as a TOML table would have them."""
-    words = {"true": True, "false": False}
-    return {
-        name: words.get(value, value.split(",")) if isinstance(value, str) else value for name, value in flags.items()
-    }
+    kinds = {setting.name: setting.metadata["kind"] for setting in fields(FinetuneSettings)}
+    return {name: None if value is None else _value(kinds[name], value) for name, value in flags.items()}
+
+
+def _value(kind: type, flag: Any) -> Any:
+    if kind is bool:
+        return flag == "true"
+    return flag.split(",") if kind is list else flag
 
 
 def _read_config(path: Path | None) -> Mapping[str, Any]:

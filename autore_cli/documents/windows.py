@@ -1,4 +1,4 @@
-"""Cutting long documents into overlapping windows that fit a model."""
+"""Cutting long documents into overlapping windows that fit a model, with their annotations or without."""
 
 from bisect import bisect_left, bisect_right
 from collections import deque
@@ -9,7 +9,21 @@ from typing import NamedTuple
 from autore_cli.documents.sentences import sentences
 from autore_cli.documents.words import words
 from autore_cli.errors import ConfigurationError
-from autore_cli.records import Document, Span, Window
+from autore_cli.records import AnnotatedDocument, Document, Entity, Fact, Span, Window
+
+
+class Cut(NamedTuple):
+    """An annotated document in windows.
+
+    Attributes:
+        windows: each with the annotations that lie in it, under the document's id.
+        lost_entities: entities that no window has a whole mention of.
+        lost_facts: facts whose ends share no window.
+    """
+
+    windows: list[AnnotatedDocument]
+    lost_entities: int
+    lost_facts: int
 
 
 class _Piece(NamedTuple):
@@ -73,6 +87,65 @@ def windows(document: Document, encode: Callable[[str], Sequence[Span]], max_tok
     if held:
         cut.append(Window(document, held[0].start, held[-1].end))
     return cut
+
+
+def default_overlap(max_tokens: int) -> int:
+    """The tokens that neighbouring windows share where nobody says otherwise: a seventh."""
+    return max_tokens // 7
+
+
+def annotated_windows(document: AnnotatedDocument, encode: Callable[[str], Sequence[Span]], max_tokens: int) -> Cut:
+    """Cuts an annotated document as `windows` does in extraction. A fact is in a window if both its ends are.
+
+    Args:
+        document: the document.
+        encode: see `windows`.
+        max_tokens: of a window.
+    """
+    cut = windows(document.document, encode, max_tokens, default_overlap(max_tokens))
+    mentions = [
+        [[span for span in entity.mentions if window.start <= span[0] and span[1] <= window.end] for window in cut]
+        for entity in document.entities
+    ]
+    kept = [
+        {number for number, fact in enumerate(document.facts) if mentions[fact.head][at] and mentions[fact.tail][at]}
+        for at in range(len(cut))
+    ]
+    return Cut(
+        [_within(document, window, [each[at] for each in mentions], sorted(kept[at])) for at, window in enumerate(cut)],
+        lost_entities=sum(not any(each) for each in mentions),
+        lost_facts=len(document.facts) - len(set().union(*kept)),
+    )
+
+
+def _within(
+    document: AnnotatedDocument, window: Window, mentions: Sequence[Sequence[Span]], facts: Sequence[int]
+) -> AnnotatedDocument:
+    """The window as a document: its entities, sentences and facts by new numbers, its spans from its own start."""
+    entities = {old: new for new, old in enumerate(index for index, each in enumerate(mentions) if each)}
+    overlapping = (
+        index for index, (start, end) in enumerate(document.sentences) if start < window.end and window.start < end
+    )
+    sentences_kept = {old: new for new, old in enumerate(overlapping)}
+
+    def moved(span: Span) -> Span:
+        return max(span[0], window.start) - window.start, min(span[1], window.end) - window.start
+
+    return AnnotatedDocument(
+        Document(document.document.id, window.text, document.document.place),
+        tuple(moved(document.sentences[old]) for old in sentences_kept),
+        tuple(Entity(tuple(map(moved, mentions[old])), document.entities[old].type) for old in entities),
+        tuple(
+            Fact(
+                entities[fact.head],
+                fact.relation_id,
+                entities[fact.tail],
+                tuple(sentences_kept[each] for each in fact.evidence if each in sentences_kept),
+            )
+            for fact in (document.facts[number] for number in facts)
+        ),
+        document.relation_ids,
+    )
 
 
 def _pieces(text: str, tokens: _Tokens, max_tokens: int) -> Iterator[_Piece]:

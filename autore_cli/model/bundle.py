@@ -16,7 +16,8 @@
     names = "[CLS]{passage}[SEP]names |"   # for stages that propose names
 
     [stages.relation]          # one table for each stage of the paradigm
-    adapter = "relation"       # a folder in the bundle in PEFT's format; left out, the base as it is
+    adapter = "relation"       # a folder in the bundle in PEFT's format; left out, the base as it is.
+                               # Stages that name the same one share it
     list = "[CLS]{passage}[SEP]relations :"
     choose = "[CLS]{passage}[SEP]{relation} ?"
     propose = "schema"         # this and the next three: see stages.Decoding
@@ -24,8 +25,12 @@
     end_bias = 0.0
     max_items = 64
 
-    [calibration]              # optional: see calibration.Calibration
-    bias = 0.0
+    [name_shapes]              # optional: see documents.shapes.NameShapes
+    weights = "name-shapes.json"
+    least = 0.005
+
+    [calibration]              # optional: see calibration.Calibration. A weight for each time that a stage lists or
+    bias = 0.0                 # chooses, in the order of the stages; with name_shapes one for head and tail each
     weights = [0.5, 0.5, 0.5]
     threshold = 0.2
 
@@ -43,13 +48,15 @@ Nothing in it can point outside the bundle's folder, by `..` or by a symbolic li
 import hashlib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal, cast
 
 import autore_cli
 from autore_cli.calibration import Calibration
+from autore_cli.documents.shapes import NameShapes
+from autore_cli.documents.shapes import load as load_shapes
 from autore_cli.errors import BundleError, ConfigurationError
 from autore_cli.model.tables import Table
 from autore_cli.stages import (
@@ -62,6 +69,7 @@ from autore_cli.stages import (
     StagePrompts,
     Template,
     default_prompts,
+    paradigm,
 )
 
 FILE = "bundle.toml"
@@ -71,6 +79,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
 OTHER_BUNDLE = "bundle:"
+SHARED_ADAPTER = "shared"
 
 _PROPOSALS: Mapping[tuple[Part, ...], tuple[str, ...]] = {
     ("relation",): ("list", "schema"),
@@ -100,6 +109,14 @@ class BundleStage:
 
 
 @dataclass(frozen=True, slots=True)
+class NameShapesFile:
+    """Where the weights of the name shapes are, and how likely a name must be at least."""
+
+    weights: str
+    least: float
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """What bundle.toml says, checked. The module's docstring explains the fields.
 
@@ -123,6 +140,7 @@ class Bundle:
     opening: str | None
     closing: str | None
     names: Template | None
+    name_shapes: NameShapesFile | None
     calibration: Calibration
     stages: Mapping[StageName, BundleStage]
     trained: tuple[str, ...]
@@ -143,6 +161,31 @@ class Bundle:
     def adapters(self) -> dict[str, str | None]:
         """The adapter of each stage."""
         return {name: stage.adapter for name, stage in self.stages.items()}
+
+    def with_paradigm(self, name: str) -> "Bundle":
+        """The bundle under another paradigm.
+
+        A stage that is the same in both keeps its settings. One that is given or yields other parts keeps the name of
+        its adapter alone: it is asked by the default prompts, and lists.
+
+        Raises:
+            ConfigurationError: there is no such paradigm.
+        """
+        if name == self.paradigm:
+            return self
+        before = {stage.name: stage for stage in paradigm(self.paradigm)}
+        stages = {
+            stage.name: self.stages[stage.name]
+            if before.get(stage.name) == stage
+            else _fresh_stage(stage, self.stages.get(stage.name))
+            for stage in paradigm(name)
+        }
+        return replace(self, paradigm=name, stages=stages, calibration=Calibration())
+
+    def with_shared_adapter(self) -> "Bundle":
+        """The bundle with one adapter for all its stages."""
+        stages = {name: replace(stage, adapter=SHARED_ADAPTER) for name, stage in self.stages.items()}
+        return replace(self, stages=stages)
 
     def needs_chat_template(self) -> bool:
         """Whether a prompt is left to the default one, and what stands around it to the tokenizer's chat template."""
@@ -171,6 +214,11 @@ class Bundle:
     def schema_source(self) -> str | Path:
         """The name of a packaged schema, or the path of a schema file. Raises BundleError as `path` does."""
         return self.path(self.schema) if Path(self.schema).suffix else self.schema
+
+    def shapes(self) -> NameShapes | None:
+        """The name shapes, if the bundle has any. Raises as `path` and `documents.shapes.load` do."""
+        shapes = self.name_shapes
+        return load_shapes(self.path(shapes.weights), shapes.least) if shapes else None
 
     def base_source(self) -> Path | str:
         """The base model's folder, or its hub id, be it this bundle's or another one's (`bundle:NAME`).
@@ -234,9 +282,14 @@ class Bundle:
         expected = self.sha256.get(path.relative_to(self.folder).as_posix())
         if expected is None:
             return
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                raise BundleError(f"is damaged: its sha256 isn't the one in {FILE}", where=str(path))
+        if digest(path) != expected:
+            raise BundleError(f"is damaged: its sha256 isn't the one in {FILE}", where=str(path))
+
+
+def digest(path: Path) -> str:
+    """A file's sha256, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def bundles_folder() -> Path:
@@ -290,8 +343,9 @@ def read(folder: Path) -> Bundle:
 def _bundle(folder: Path, table: Table) -> Bundle:
     table.get("format", int, what=f"{FORMAT}, the only one that this version of autore knows", valid=FORMAT.__eq__)
     written = Prompts({})
-    paradigm = table.get("paradigm", str, "RHF", what=f"one of {', '.join(PARADIGMS)}", valid=PARADIGMS.__contains__)
-    stages = _stages(PARADIGMS[paradigm], table.table("stages"))
+    name = table.get("paradigm", str, "RHF", what=f"one of {', '.join(PARADIGMS)}", valid=PARADIGMS.__contains__)
+    stages = _stages(PARADIGMS[name], table.table("stages"))
+    shapes = _name_shapes(table.table("name_shapes")) if "name_shapes" in table.content else None
     bundle = Bundle(
         folder=folder,
         name=table.get("name", str),
@@ -299,14 +353,15 @@ def _bundle(folder: Path, table: Table) -> Bundle:
         base=table.get("base", str, what="a folder in the bundle, a hub id or bundle:NAME", valid=_is_inside),
         revision=table.get("revision", str, "") or None,
         schema=table.get("schema", str, "redocred", what="a schema's name or a file in the bundle", valid=_is_inside),
-        paradigm=paradigm,
+        paradigm=name,
         max_passage=table.get("max_passage", int, what="1 or more", valid=_is_positive),
         separator=table.get("separator", str, written.separator),
         joiner=table.get("joiner", str, written.joiner),
         opening=table.optional("opening", str),
         closing=table.optional("closing", str),
         names=_template(table, "names", set()),
-        calibration=_calibration(table.table("calibration", {}), [stage.decoding for stage in stages.values()]),
+        name_shapes=shapes,
+        calibration=_calibration(table.table("calibration", {}), stages.values(), shapes),
         stages=stages,
         trained=_trained(table.table("trained", {})),
         provenance=table.get("provenance", dict, {}),
@@ -316,10 +371,10 @@ def _bundle(folder: Path, table: Table) -> Bundle:
     return bundle
 
 
-def _stages(paradigm: Sequence[Stage], table: Table) -> dict[StageName, BundleStage]:
-    stages = {stage.name: _stage(stage, table.table(stage.name)) for stage in paradigm}
+def _stages(stages: Sequence[Stage], table: Table) -> dict[StageName, BundleStage]:
+    found = {stage.name: _stage(stage, table.table(stage.name)) for stage in stages}
     table.close()
-    return stages
+    return found
 
 
 def _stage(stage: Stage, table: Table) -> BundleStage:
@@ -344,6 +399,12 @@ def _stage(stage: Stage, table: Table) -> BundleStage:
     return read_stage
 
 
+def _fresh_stage(stage: Stage, before: BundleStage | None) -> BundleStage:
+    # A list of whole triples holds more items than one of names.
+    decoding = Decoding(max_items=Decoding().max_items * len(stage.yields))
+    return BundleStage(before.adapter if before else stage.name, list=None, choose=None, decoding=decoding)
+
+
 def _template(table: Table, key: str, values: set[str]) -> Template | None:
     """The template under `key`, which may name the places that `values` fill."""
     text = table.optional(key, str)
@@ -359,13 +420,25 @@ def _template(table: Table, key: str, values: set[str]) -> Template | None:
     return template
 
 
-def _calibration(table: Table, decodings: Sequence[Decoding]) -> Calibration:
+def _name_shapes(table: Table) -> NameShapesFile:
+    shapes = NameShapesFile(
+        weights=table.get("weights", str, what="a file in the bundle", valid=_is_inside),
+        least=table.get("least", float, 0.0, what="between 0 and 1", valid=lambda share: 0 <= share <= 1),
+    )
+    table.close()
+    return shapes
+
+
+def _calibration(table: Table, stages: Iterable[BundleStage], shapes: NameShapesFile | None) -> Calibration:
+    decodings = [stage.decoding for stage in stages]
     decisions = sum((each.propose != "schema") + (each.threshold is not None) for each in decodings)
+    decisions += 2 if shapes else 0
     weights = table.get(
         "weights",
         list,
         [],
-        what=f"a list of {decisions} numbers, one for each time that a stage lists or chooses",
+        what=f"a list of {decisions} numbers, one for each time that a stage lists or chooses"
+        + (", and one for head and tail each" if shapes else ""),
         valid=lambda values: _are_numbers(values) and len(values) in (0, decisions),
     )
     read_calibration = Calibration(

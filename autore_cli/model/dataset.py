@@ -357,3 +357,21 @@ def _tokenised(tokeniser: Tokeniser, example: Example, parts: int, place: str) -
 
 STAGE_FILES: Mapping[StageName, str] = {name: f"{name}.jsonl" for name in get_args(StageName)}
 """Where build-data writes the examples of each stage."""
+
+BUILD_FILE = "build.json"
+"""What build-data tells of the examples: for what they were made, of what, how many, and what was left out."""
+
+
+def built_for(folder: Path) -> str | None:
+    """The paradigm that a folder's examples were made for, if build-data made them.
+
+    Raises:
+        InputError: what it told of them can't be read.
+    """
+    file = folder / BUILD_FILE
+    if not file.exists():
+        return None
+    try:
+        return str(orjson.loads(file.read_bytes())["paradigm"])
+    except (OSError, KeyError, TypeError, orjson.JSONDecodeError) as error:
+        raise InputError("can't be read as what build-data wrote", where=str(file)) from error

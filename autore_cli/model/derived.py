@@ -1,18 +1,18 @@
-"""New bundles out of old ones: the same base and prompts, with adapters of its own."""
+"""New bundles out of old ones: the same base, with adapters of its own; and its paradigm, if that was changed."""
 
-import hashlib
 import json
 import os
 import shutil
 import tomllib
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from autore_cli import schema as schemas
 from autore_cli.errors import ConfigurationError, OutputError
 from autore_cli.model import bundle as bundles
-from autore_cli.model.bundle import ADAPTER_FILES, ADAPTER_WEIGHTS, Bundle
+from autore_cli.model.bundle import ADAPTER_FILES, ADAPTER_WEIGHTS, Bundle, BundleStage, digest
 from autore_cli.schema import Schema
 
 SCHEMA_FILE = "schema.json"
@@ -62,9 +62,8 @@ def derive(source: Bundle, folder: Path, schema: Path | None = None, inherited: 
 
 def same(one: Bundle, other: Bundle) -> bool:
     """Whether two bundles have equal prompts, adapters' names, and a base of the same files."""
-    if one.folder.resolve() == other.folder.resolve():
-        return True
-    return _shape(one) == _shape(other) and (_files(one) == _files(other))
+    in_place = one.folder.resolve() == other.folder.resolve()
+    return _shape(one) == _shape(other) and (in_place or _files(one) == _files(other))
 
 
 def is_inherited(folder: Path, adapter: str) -> bool:
@@ -73,7 +72,7 @@ def is_inherited(folder: Path, adapter: str) -> bool:
     if not (weights.exists() and (folder / bundles.FILE).exists()):
         return False
     inherited = bundles.read(folder).provenance.get(_INHERITED)
-    return isinstance(inherited, dict) and inherited.get(adapter) == _digest(weights)
+    return isinstance(inherited, dict) and inherited.get(adapter) == digest(weights)
 
 
 def schema_of(bundle: Bundle) -> Schema:
@@ -89,11 +88,6 @@ def schema_of(bundle: Bundle) -> Schema:
 
 def _has(bundle: Bundle, adapter: str) -> bool:
     return all((bundle.folder / adapter / name).exists() for name in ADAPTER_FILES)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shape(bundle: Bundle) -> tuple[Any, ...]:
@@ -121,13 +115,25 @@ def _write(source: Bundle, folder: Path, schema: Path | None, inherited: Collect
     content["provenance"] = {
         "bundle": source.name,
         "adapters": "trained by autore finetune, but for those inherited: see each adapter's run.json",
-        _INHERITED: {adapter: _digest(folder / adapter / ADAPTER_WEIGHTS) for adapter in inherited},
+        _INHERITED: {adapter: digest(folder / adapter / ADAPTER_WEIGHTS) for adapter in inherited},
     }
     content["name"] = folder.resolve().name
+    content["paradigm"] = source.paradigm
+    content["stages"] = {name: _stage(stage) for name, stage in source.stages.items()}
     content["base"] = _base(source, folder)
+    if source.name_shapes:
+        shutil.copyfile(source.path(source.name_shapes.weights), folder / source.name_shapes.weights)
     content |= _schema(source, folder, schema)
     # Last, as a bundle without its toml is none.
     (folder / bundles.FILE).write_text(_toml(content), encoding="utf-8")
+
+
+def _stage(stage: BundleStage) -> dict[str, Any]:
+    """The stage's table, which leaves out what it does not say."""
+    templates = {"list": stage.list, "choose": stage.choose}
+    spelt_out = {key: template.text for key, template in templates.items() if template}
+    content = {"adapter": stage.adapter, **spelt_out, **asdict(stage.decoding)}
+    return {key: value for key, value in content.items() if value is not None}
 
 
 def _schema(source: Bundle, folder: Path, schema: Path | None) -> dict[str, Any]:

@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 
+from jinja2 import TemplateError
 from tokenizers import Encoding as TokenizersEncoding
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from autore_cli.errors import BundleError, InputError
 from autore_cli.generation import Encoding
 from autore_cli.model.bundle import Bundle
-from autore_cli.model.sources import base_folder, reading
+from autore_cli.model.sources import base_folder, reading, warn_of_remote_code
 from autore_cli.records import Span
 from autore_cli.stages import NO, YES
 
 _CACHED_TEXTS = 256
+_LONGEST_CACHED = 8192  # characters: windows are shorter, and 256 whole documents could take up all memory
 _USER = "\u0001"  # stands for the user's words while a chat template is rendered
 
 
@@ -42,7 +44,7 @@ class TokenizerEncoder:
 
     def encode(self, text: str) -> Encoding:
         """Tokenises plain text. Raises InputError for text that isn't Unicode (lone surrogates)."""
-        return self._encode(text)
+        return self._encode(text) if len(text) <= _LONGEST_CACHED else self._encode_plain(text)
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, as `encode` gives them."""
@@ -91,10 +93,10 @@ class TokenizerEncoder:
         return pad if isinstance(pad, int) else self.end
 
     def chat_ends(self) -> tuple[str, str]:
-        """What the chat template puts before and after a user's words.
+        """What the chat template, rendered by transformers in Jinja's sandbox, puts before and after a user's words.
 
         Raises:
-            BundleError: there is no chat template, or it changes the words.
+            BundleError: there is no chat template, it fails, or it changes the words.
         """
         if not self.tokenizer.chat_template:
             raise BundleError(
@@ -103,7 +105,10 @@ class TokenizerEncoder:
                 hint="give `opening` and `closing`, or all templates, in bundle.toml",
             )
         message = [{"role": "user", "content": _USER}]
-        text = str(self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+        try:
+            text = str(self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+        except TemplateError as error:
+            raise BundleError(f"the chat template can't be rendered: {error.message}", where=self._where) from error
         if text.count(_USER) != 1:
             raise BundleError("the chat template doesn't hold the user's words once", where=self._where)
         opening, closing = text.split(_USER)
@@ -149,7 +154,9 @@ def load_encoder(bundle: Bundle, *, trust_remote_code: bool = False) -> Tokenize
     Raises:
         BundleError: it is missing, damaged, or not a fast one.
     """
-    folder = base_folder(bundle)
+    folder = base_folder(bundle, weights=False)
+    if trust_remote_code:
+        warn_of_remote_code(bundle.base_source())
     with reading(folder):
         tokenizer = AutoTokenizer.from_pretrained(
             str(folder), trust_remote_code=trust_remote_code, local_files_only=True

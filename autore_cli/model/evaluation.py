@@ -65,20 +65,24 @@ class Evaluation:
     def __bool__(self) -> bool:
         return any(self.examples.values())
 
-    def f1(self, adapted: PeftModel) -> float:
-        """The F1 over all items of all its stages. The adapter stays the active one, and trainable."""
+    def measure(self, adapted: PeftModel, device: int = 0, devices: int = 1) -> Tally:
+        """Counts the items of all its stages. The adapter stays the active one, and trainable.
+
+        Args:
+            adapted: the base with the adapter.
+            device: which of the devices that share the examples this one is.
+            devices: how many there are.
+        """
         adapter = adapted.active_adapter
         generator = TransformersGenerator(adapted, self.encoder, self.bundle)
         tally = Tally()
         try:
             for stage, examples in self.examples.items():
-                if self._chooses(stage):
-                    self._choose(generator, stage, examples, tally)
-                else:
-                    self._list(generator, stage, examples, tally)
+                ask = self._choose if self._chooses(stage) else self._list
+                ask(generator, stage, examples[device::devices], tally)
         finally:
             adapted.set_adapter(adapter)
-        return tally.f1
+        return tally
 
     def _chooses(self, stage: Stage) -> bool:
         return self.bundle.stages[stage.name].decoding.propose == "schema"

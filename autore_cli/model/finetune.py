@@ -10,7 +10,7 @@ An adapter is trained on the files of all chosen stages that name it. It lands i
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,8 +26,8 @@ from transformers.utils import logging as transformers_logging
 from autore_cli.errors import ConfigurationError, OutputError
 from autore_cli.model import curves, run
 from autore_cli.model.base import load_base
-from autore_cli.model.bundle import ADAPTER_FILES, Bundle
-from autore_cli.model.dataset import STAGE_FILES, Controls, Dataset, Limits, Tokeniser, load
+from autore_cli.model.bundle import ADAPTER_FILES, Bundle, read
+from autore_cli.model.dataset import BUILD_FILE, STAGE_FILES, Controls, Dataset, Limits, Tokeniser, built_for, load
 from autore_cli.model.derived import SCHEMA_FILE, derive, is_inherited, schema_of
 from autore_cli.model.encoder import TokenizerEncoder, load_encoder
 from autore_cli.model.evaluation import Evaluation
@@ -42,6 +42,8 @@ DEVICES = ("auto", "cpu", "cuda")
 
 _CHECKPOINTS = "checkpoints"
 _SOURCES = "sources.json"
+_SLACK = 4
+"""Tokens that a window, encoded by itself, may have more than where it was cut out of a document."""
 
 
 class Observer(Protocol):
@@ -75,6 +77,7 @@ class Job:
         output: the new bundle's folder. The bundle's own adds the adapters to it.
         device: one of `DEVICES`.
         resume: continue what was interrupted, and leave what is finished.
+        trust_remote_code: run the Python files that come with the base.
     """
 
     bundle: Bundle
@@ -83,6 +86,7 @@ class Job:
     output: Path
     device: str = "auto"
     resume: bool = False
+    trust_remote_code: bool = False
 
     @property
     def on_gpu(self) -> bool:
@@ -105,9 +109,10 @@ class Job:
         return files
 
     def inherited(self) -> list[str]:
-        """The bundle's other adapters, which aren't trained."""
-        trained = self.adapters()
-        return [name for name in dict.fromkeys(self.bundle.adapters.values()) if name and name not in trained]
+        """The bundle's other adapters, which aren't trained, of stages that are asked as before."""
+        trained, there = self.adapters(), read(self.bundle.folder)
+        kept = [stage.adapter for name, stage in self.bundle.stages.items() if there.stages.get(name) == stage]
+        return [name for name in dict.fromkeys(kept) if name and name not in trained]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +132,12 @@ def prepare(job: Job, settings: FinetuneSettings) -> list[Task]:
         InputError: training data that can't be used.
         BundleError: a base that can't be loaded.
     """
-    _check(job)
-    encoder = load_encoder(job.bundle)
+    check(job)
+    encoder = load_encoder(job.bundle, trust_remote_code=job.trust_remote_code)
     tokeniser = Tokeniser(encoder, controls(job.bundle, encoder))
-    shape = skeleton(job.bundle)
+    shape = skeleton(job.bundle, trust_remote_code=job.trust_remote_code)
     positions = getattr(shape.config, "max_position_embeddings", settings.max_length)
-    limits = Limits(job.bundle.max_passage, positions, settings.max_length)
+    limits = Limits(job.bundle.max_passage + _SLACK, positions, settings.max_length)
     owner, folder = job.bundle.base_owner(), base_folder(job.bundle)
     base = {
         "bundle": owner.name,
@@ -141,11 +146,12 @@ def prepare(job: Job, settings: FinetuneSettings) -> list[Task]:
         "revision": folder.name if isinstance(job.bundle.base_source(), str) else owner.revision,
         "sha256": run.digests(sorted(folder.glob("*.safetensors"))),
     }
+    about = [file for file in (job.data / BUILD_FILE,) if file.exists()]
     tasks = []
     for adapter, files in job.adapters().items():
         if _is_trained(job.output, adapter):
             continue
-        sources = {"base": base, "data": run.digests(files.values()), "settings": asdict(settings)}
+        sources = {"base": base, "data": run.digests([*files.values(), *about]), "settings": asdict(settings)}
         _check_resumed(job.output / adapter, sources)
         dataset = load(
             files, tokeniser, limits, packing=settings.packing, held_out=settings.held_out, seed=settings.seed
@@ -167,8 +173,9 @@ def finetune(job: Job, settings: FinetuneSettings, observer: Observer) -> None:
     with _main_process_first(job):
         bundle = derive(job.bundle, job.output, job.schema, job.inherited())
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    core = load_base(bundle, _device(job), torch.bfloat16 if job.on_gpu else torch.float32)
-    encoder = load_encoder(bundle)
+    dtype = torch.bfloat16 if job.on_gpu else torch.float32
+    core = load_base(job.bundle, _device(job), dtype, trust_remote_code=job.trust_remote_code)
+    encoder = load_encoder(job.bundle, trust_remote_code=job.trust_remote_code)
     for task in tasks:
         observer.planned(task.plan)
         folder = job.output / task.plan.adapter
@@ -207,7 +214,7 @@ def _train(
         checkpoints,
         encoder.pad,
         on_gpu=on_gpu,
-        score=partial(evaluation.f1, adapted) if evaluation else None,
+        score=partial(evaluation.measure, adapted, _process(), _processes()) if evaluation else None,
     )
     trainer.add_callback(_Reporter(task.plan, observer))
     if trainer.is_world_process_zero():
@@ -216,10 +223,10 @@ def _train(
     trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     if trainer.is_world_process_zero():
         results = _results(trainer, task.plan, time.perf_counter() - start)
+        save_adapter(adapted, folder, bundle.base, torch.bfloat16)
         run.write(folder, {**task.sources, **results})
         curves.draw(folder, results["losses"], results["evaluations"])
-        save_adapter(adapted, folder, bundle.base, torch.bfloat16)
-        shutil.rmtree(checkpoints)
+        shutil.rmtree(checkpoints)  # last: while it is there, the run counts as unfinished
     trainer.accelerator.wait_for_everyone()
     adapted.unload()
 
@@ -262,8 +269,16 @@ def _results(trainer: AdapterTrainer, plan: Plan, seconds: float) -> dict[str, A
     }
 
 
-def _check(job: Job) -> None:
+def check(job: Job) -> None:
+    """Checks what goes together, without reading what is large.
+
+    Raises:
+        ConfigurationError: stages, data, folders or a device that don't; all problems are listed at once.
+    """
     problems = []
+    built = built_for(job.data)
+    if built and built != job.bundle.paradigm:
+        problems.append(f"{job.data} was made for the paradigm {built}, not {job.bundle.paradigm}")
     if job.device not in DEVICES:
         problems.append(f"the device must be one of {', '.join(DEVICES)}, not '{job.device}'")
     if job.device == "cuda" and not torch.cuda.is_available():
@@ -273,15 +288,20 @@ def _check(job: Job) -> None:
             problems.append(f"'{job.bundle.name}' has no {stage} stage")
         elif not job.bundle.adapters[stage]:
             problems.append(f"the {stage} stage of '{job.bundle.name}' names no adapter")
-    for adapter, files in job.adapters().items():
-        folder = job.output / adapter
-        problems += [f"{path} is missing" for path in files.values() if not path.is_file()]
-        if not job.resume and _is_trained(job.output, adapter):
-            problems.append(f"{folder} holds an adapter already")
-        elif not job.resume and (folder / _CHECKPOINTS).exists():
-            problems.append(f"{folder} holds an interrupted run: continue it with --resume, or remove it")
+    problems += [
+        problem for adapter, files in job.adapters().items() for problem in _problems_of(job, adapter, files.values())
+    ]
     if problems:
         raise ConfigurationError("; ".join(problems))
+
+
+def _problems_of(job: Job, adapter: str, files: Iterable[Path]) -> Iterator[str]:
+    folder = job.output / adapter
+    yield from (f"{path} is missing" for path in files if not path.is_file())
+    if not job.resume and _is_trained(job.output, adapter):
+        yield f"{folder} holds an adapter already"
+    elif not job.resume and (folder / _CHECKPOINTS).exists():
+        yield f"{folder} holds an interrupted run: continue it with --resume, or remove it"
 
 
 def _check_resumed(folder: Path, sources: Mapping[str, Any]) -> None:
@@ -299,8 +319,9 @@ def _check_resumed(folder: Path, sources: Mapping[str, Any]) -> None:
 
 
 def _is_trained(output: Path, adapter: str) -> bool:
-    """Whether the adapter is there, and not just taken over from another bundle."""
-    return all((output / adapter / name).exists() for name in ADAPTER_FILES) and not is_inherited(output, adapter)
+    """Whether the adapter is there in full, and not just taken over from another bundle."""
+    there = all((output / adapter / name).exists() for name in ADAPTER_FILES)
+    return there and not (output / adapter / _CHECKPOINTS).exists() and not is_inherited(output, adapter)
 
 
 def _last_checkpoint(checkpoints: Path) -> str | None:
@@ -322,6 +343,10 @@ def controls(bundle: Bundle, encoder: TokenizerEncoder) -> Controls:
 
 def _processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _process() -> int:
+    return int(os.environ.get("RANK", "0"))
 
 
 def _device(job: Job) -> str:

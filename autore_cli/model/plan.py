@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from autore_cli.stages import StageName
 
 _CHECKPOINTING_ABOVE = 1_000_000_000
 _NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # double quantisation: QLoRA, arXiv 2305.14314, section 3
-_TRAINED_BYTES = 16  # weight, gradient and Adam's two moments, in float32
+_TRAINED_BYTES = {"adamw": 16, "adamw-8bit": 10}  # weight and gradient in float32, and Adam's two moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +57,21 @@ class Plan:
     memory: int
 
 
-def skeleton(bundle: Bundle) -> PreTrainedModel:
+def skeleton(bundle: Bundle, *, trust_remote_code: bool = False) -> PreTrainedModel:
     """The base's shape: the model without weights.
+
+    Args:
+        bundle: names the base.
+        trust_remote_code: runs the Python files that come with the base.
 
     Raises:
         BundleError: its configuration can't be loaded.
     """
     folder = base_folder(bundle)
+    options = {"trust_remote_code": trust_remote_code}
     with reading(folder), torch.device("meta"):
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
-        shape: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, **options)
+        shape: PreTrainedModel = AutoModelForCausalLM.from_config(config, **options)  # type: ignore[no-untyped-call]
     return shape
 
 
@@ -114,7 +120,9 @@ def make_plan(
         target_modules=targets,
         trainable=trainable,
         gradient_checkpointing=checkpointing,
-        memory=base + trainable * _TRAINED_BYTES + _activations_memory(shape, dataset.train, settings, checkpointing),
+        memory=base
+        + trainable * _TRAINED_BYTES[settings.optimiser]
+        + _activations_memory(shape, dataset.train, settings, checkpointing),
     )
 
 
@@ -135,9 +143,11 @@ def _activations_memory(
     shape: PreTrainedModel, rows: Sequence[Row], settings: FinetuneSettings, checkpointing: bool
 ) -> int:
     """Of the largest batch: what the layers keep for the backward pass, the mask, the logits and their gradient."""
-    config = shape.config
-    width, vocabulary = int(config.hidden_size), int(config.vocab_size)
-    depth, inner = int(config.num_hidden_layers), int(getattr(config, "intermediate_size", 4 * width))
+    head: Any = shape.get_output_embeddings()  # type: ignore[no-untyped-call]
+    embedding: Any = shape.get_input_embeddings()
+    width, vocabulary = int(embedding.embedding_dim), int(shape.config.vocab_size)
+    depth = max(len(module) for module in shape.modules() if isinstance(module, nn.ModuleList))
+    inner = max(layer.out_features for layer in shape.modules() if isinstance(layer, nn.Linear) and layer is not head)
     largest = sorted(rows, key=lambda row: row.length)[-settings.batch_size :]
     tokens = len(largest) * largest[-1].length
     layer = 2 * (12 * width + 4 * inner)

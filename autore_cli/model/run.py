@@ -1,15 +1,16 @@
 """run.json: what an adapter was made of and how, beside the adapter."""
 
-import hashlib
 import platform
 import resource
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import orjson
 import torch
+
+from autore_cli.model.bundle import digest
+from autore_cli.versions import version
 
 FILE = "run.json"
 _PACKAGES = ("autore", "torch", "transformers", "peft", "bitsandbytes", "accelerate")
@@ -17,16 +18,13 @@ _PACKAGES = ("autore", "torch", "transformers", "peft", "bitsandbytes", "acceler
 
 def digests(files: Iterable[Path]) -> dict[str, str]:
     """The sha256 of files, in hex, by their names."""
-    found = {}
-    for path in files:
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {path.name: digest(path) for path in files}
 
 
-def versions() -> dict[str, str]:
-    """The versions of what has a say in the weights."""
-    return {package: version(package) for package in _PACKAGES}
+def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
+    """The versions of what has a say in the weights; autore's own is missing where it runs without being installed."""
+    found = {package: version(package) for package in packages}
+    return {package: number for package, number in found.items() if number}
 
 
 def peak_memory() -> int:

@@ -11,6 +11,7 @@ from autore_cli.errors import ConfigurationError
 from autore_cli.model.tables import Table
 
 ALL_LINEAR = "all-linear"
+OPTIMISERS = ("adamw", "adamw-8bit")
 
 
 def _setting(default: Any, kind: type, what: str, valid: Callable[[Any], bool], text: str) -> Any:
@@ -59,6 +60,13 @@ class FinetuneSettings:
     learning_rate: float = _above_zero(5e-5, "The highest learning rate; it then falls along a cosine.")
     warmup_ratio: float = _fraction(0.0, "The part of the steps in which the learning rate rises.")
     weight_decay: float = _fraction(0.0, "AdamW's weight decay.")
+    optimiser: str = _setting(
+        "adamw",
+        str,
+        f"one of {', '.join(OPTIMISERS)}",
+        OPTIMISERS.__contains__,
+        "adamw, or adamw-8bit, whose moments take a quarter of the memory (bitsandbytes).",
+    )
     epochs: float = _above_zero(3.0, "How often the data is gone through.")
     steps: int | None = _count(None, "Optimiser steps, in place of epochs.")
     batch_size: int = _count(8, "Rows on a device at once; a row is a passage with its prompts.")

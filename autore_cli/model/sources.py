@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -15,13 +16,20 @@ from transformers.utils import logging as transformers_logging
 from autore_cli.errors import BundleError
 from autore_cli.model.bundle import Bundle
 
-_FILES = ["*.json", "*.jinja", "*.py", "tokenizer.model", "model*.safetensors"]
+_FILES = ["*.json", "*.jinja", "*.py", "tokenizer.model"]
+_WEIGHTS = "model*.safetensors"
 _TIMEOUT = 10.0
 """Seconds until a hub that doesn't answer counts as out of reach."""
 
+_logger = logging.getLogger(__name__)
 
-def base_folder(bundle: Bundle) -> Path:
+
+def base_folder(bundle: Bundle, *, weights: bool = True) -> Path:
     """The folder with the base's files. A base of the hub is fetched, unless it was before.
+
+    Args:
+        bundle: names the base.
+        weights: False does without them, which saves a base of the hub from being fetched whole for its tokenizer.
 
     Raises:
         BundleError: it is missing, or has to be fetched and can't be.
@@ -30,17 +38,20 @@ def base_folder(bundle: Bundle) -> Path:
     if isinstance(source, Path):
         return source
     revision = bundle.base_owner().revision
+    wanted = [*_FILES, *([_WEIGHTS] if weights else [])]
     try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=_FILES, local_files_only=True))
+        folder = Path(snapshot_download(source, revision=revision, allow_patterns=wanted, local_files_only=True))
     except LocalEntryNotFoundError:
-        return _fetched(source, revision, bundle)
+        return _fetched(source, revision, bundle, wanted)
+    # The cache names a folder that was fetched in part, too.
+    return folder if not weights or any(folder.glob(_WEIGHTS)) else _fetched(source, revision, bundle, wanted)
 
 
-def _fetched(repository: str, revision: str | None, bundle: Bundle) -> Path:
+def _fetched(repository: str, revision: str | None, bundle: Bundle, wanted: list[str]) -> Path:
     try:
         # Asked first, as the download itself would try for a minute to reach a hub that isn't there.
         HfApi().model_info(repository, revision=revision, timeout=_TIMEOUT)
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=_FILES))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
     except (HTTPError, OSError) as error:
         raise BundleError(
             f"its base {repository} isn't on this machine, and can't be fetched: {_first_line(error)}",
@@ -48,6 +59,12 @@ def _fetched(repository: str, revision: str | None, bundle: Bundle) -> Path:
             hint=f"where there is a network: hf download {repository}"
             + (f" --revision {revision}" if revision else ""),
         ) from error
+
+
+@cache
+def warn_of_remote_code(source: Path | str) -> None:
+    """Warns, once, that Python files are run that come with a base: its folder, or its hub id."""
+    _logger.warning("running the Python files that come with %s", source)
 
 
 @contextmanager
@@ -61,6 +78,12 @@ def reading(folder: Path) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, StrictDataclassError) as error:
+        if "trust_remote_code" in str(error):
+            raise BundleError(
+                "comes with custom code, Python files that are not run unasked",
+                where=str(folder),
+                hint="read them, and if you trust them, give --trust-remote-code",
+            ) from error
         raise BundleError(f"can't be loaded: {_first_line(error)}", where=str(folder)) from error
 
 

@@ -32,6 +32,7 @@ def test_it_writes_the_three_stages_files(bundle: Path, annotated: Path, tmp_pat
     assert done.stderr == b""
     assert done.stdout.split()[:3] == [b"stage", b"kind", b"examples"]
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
+        "build.json",
         "fact.jsonl",
         "head.jsonl",
         "relation.jsonl",
@@ -100,3 +101,52 @@ def test_facts_outside_the_schema_are_counted(bundle: Path, tmp_path: Path) -> N
     assert messages(done) == [
         "autore: warning: facts of relations that the schema does not have, left out: 2, of P19, P27"
     ]
+
+
+def long_record(count: int) -> dict[str, Any]:
+    """A document of so many sentences, each with a work and its author; the last author is the first one's, too."""
+    sents = [["The", f"Harbour{number}", "is", "by", f"Mara{number}", "Lindqvist", "."] for number in range(count)]
+    entities = [
+        [{"name": " ".join(sents[number][start:end]), "sent_id": number, "pos": [start, end], "type": kind}]
+        for number in range(count)
+        for (start, end), kind in (((0, 2), "MISC"), ((4, 6), "PER"))
+    ]
+    labels = [{"h": 2 * number, "r": "P50", "t": 2 * number + 1, "evidence": [number]} for number in range(count)]
+    labels.append({"h": 0, "r": "P50", "t": 2 * count - 1, "evidence": [0]})
+    return {"title": "Long", "sents": sents, "vertexSet": entities, "labels": labels}
+
+
+def test_long_documents_are_cut_and_all_that_is_left_out_is_counted(bundle: Path, tmp_path: Path) -> None:
+    path, data = tmp_path / "train.json", tmp_path / "data"
+    path.write_text(json.dumps([long_record(12), record("Lindqvist", [(0, "P50", 1), (0, "P19", 1)])]))
+    done = autore("build-data", path, "-m", bundle, "-o", data, "--max-examples", "9", "--no-choose")
+    assert done.returncode == 0, done.stderr
+    about = json.loads((data / "build.json").read_text())
+    assert (about["paradigm"], about["bundle"], about["documents"]) == ("RHF", "tiny", 2)
+    assert about["windows"] == 3
+    counts = {(each["stage"], each["left out"]): each["count"] for each in about["left_out"]}
+    assert counts["all", "facts whose ends share no window"] == 1
+    assert counts["all", "facts of relations that the schema lacks"] == 1
+    assert counts["fact", "examples above the limit"] > 0
+    facts = [json.loads(line) for line in (data / "fact.jsonl").read_text().splitlines()]
+    assert len({tuple(example["prompt"][slice(*example["passage"])].split()) for example in facts}) == 3
+    for example in facts:
+        passage = example["prompt"][slice(*example["passage"])]
+        assert passage.count("Harbour") < 12
+        assert example["completion"] in passage
+    for reason in ("facts whose ends share no window", "examples above the limit", "documents without text"):
+        assert reason in done.stdout.decode()
+
+
+def test_another_paradigm_has_other_stages_and_prompts(bundle: Path, annotated: Path, tmp_path: Path) -> None:
+    done = autore("build-data", annotated, "-m", bundle, "-o", tmp_path / "data", "--paradigm", "D-F")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["build.json", "fact.jsonl", "schema.json"]
+    lists = [json.loads(line) for line in (tmp_path / "data" / "fact.jsonl").read_text().splitlines()]
+    assert [example["completion"] for example in lists] == [
+        "Mara Lindqvist|author|Fjellhavn;Fjellhavn|country|Vestmark",
+        "",
+    ]
+    refused = autore("build-data", annotated, "-m", bundle, "-o", tmp_path / "data", "--paradigm", "F-D")
+    assert refused.returncode == 2
+    assert messages(refused)[0].startswith("autore: error: unknown paradigm 'F-D'")

@@ -1,4 +1,5 @@
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,31 @@ def test_one_stage_on_a_schema_of_its_own_makes_a_whole_bundle(bundle: Path, tmp
     extracted = autore("extract", "--model", own, "-", stdin=b"Mara Lindqvist was born in Fjellhavn.")
     assert extracted.returncode == 0
     assert not any("not trained on" in line for line in messages(extracted))
+
+
+def test_a_paradigm_goes_from_the_data_to_the_bundle(bundle: Path, tmp_path: Path) -> None:
+    documents, data, own = (tmp_path / name for name in ("train.json", "data", "own"))
+    documents.write_text(json.dumps([record("Lindqvist", [(0, "P50", 1), (1, "P17", 2)])]))
+    made = autore("build-data", documents, "-m", bundle, "-o", data, "--paradigm", "D-RS-F")
+    assert made.returncode == 0, made.stderr
+
+    settings = ("--steps", "2", "--rank", "2", "--optimiser", "adamw-8bit")
+    common = ("finetune", "-m", bundle, "--data", data, "-o", own, *settings)
+    refused = autore(*common, "--paradigm", "RHF", "--alpha", "0")
+    assert refused.returncode == 2
+    (error,) = messages(refused)
+    assert all(
+        problem in error for problem in ("alpha", "made for the paradigm D-RS-F, not RHF", "head.jsonl is missing")
+    )
+    assert not own.exists()
+
+    done = autore(*common, "--shared-adapter")
+    assert done.returncode == 0, done.stderr
+    assert messages(done)[-1] == f"autore: shared: written to {own}/shared"
+    toml = tomllib.loads((own / "bundle.toml").read_text())
+    assert toml["paradigm"] == "D-RS-F"
+    assert {name: stage["adapter"] for name, stage in toml["stages"].items()} == {
+        "relation": "shared",
+        "fact": "shared",
+    }
+    assert autore("extract", "-m", own, "-", stdin=b"Mara Lindqvist was born in Fjellhavn.").returncode == 0

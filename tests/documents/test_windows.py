@@ -1,13 +1,14 @@
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autore_cli.documents import sentences, windows, words
+from autore_cli.documents import annotated_windows, default_overlap, sentences, windows, words
 from autore_cli.errors import ConfigurationError
-from autore_cli.records import Document, Span
+from autore_cli.records import AnnotatedDocument, Document, Entity, Fact, Span
 
 
 def by_word(text: str) -> list[Span]:
@@ -114,3 +115,61 @@ def test_a_long_document_takes_linear_time(unit: str) -> None:
     cuts = windows(Document("d", text), lambda _: tokens, 500, 50)
     assert time.process_time() - started < 5
     assert len(cuts) < 700
+
+
+def annotated(sentence_count: int) -> AnnotatedDocument:
+    """A sentence an entity; each has a fact with the next one, and the first with the last."""
+    text = " ".join(f"Name{number} sings loudly." for number in range(sentence_count))
+    spans = [
+        (text.index(f"Name{number} "), text.index(f"Name{number} ") + len(f"Name{number}"))
+        for number in range(sentence_count)
+    ]
+    ends = [text.index(".", start) + 1 for start, _ in spans]
+    facts = [Fact(number, "P1", number + 1, (number, number + 1)) for number in range(sentence_count - 1)]
+    return AnnotatedDocument(
+        Document("d", text),
+        tuple((start, end) for (start, _), end in zip(spans, ends, strict=True)),
+        tuple(Entity((span,), "PER") for span in spans),
+        (*facts, Fact(0, "P2", sentence_count - 1, (0,))),
+        frozenset({"P1", "P2"}),
+    )
+
+
+def test_annotations_go_with_their_windows() -> None:
+    document = annotated(12)
+    assert annotated_windows(document, by_word, 100) == ([document], 0, 0)
+    cut = annotated_windows(document, by_word, 28)
+    plain = windows(document.document, by_word, 28, default_overlap(28))
+    assert [window.document.text for window in cut.windows] == [window.text for window in plain]
+    assert len(cut.windows) > 1
+    assert (cut.lost_entities, cut.lost_facts) == (0, 1), "the fact from the first sentence to the last"
+    said = set()
+    for window in cut.windows:
+        text = window.document.text
+        assert window.document.id == "d"
+        assert window.relation_ids == document.relation_ids
+        assert all(text[start:end].startswith("Name") for entity in window.entities for start, end in entity.mentions)
+        assert all(text[start:end].endswith(".") for start, end in window.sentences)
+        for fact in window.facts:
+            head, tail = window.names(fact.head)[0], window.names(fact.tail)[0]
+            assert [text[slice(*window.sentences[each])].split()[0] for each in fact.evidence] == [head, tail]
+            said.add((head, fact.relation_id, tail))
+    assert said == {(f"Name{number}", "P1", f"Name{number + 1}") for number in range(11)}
+
+
+def test_what_no_window_holds_whole_is_counted() -> None:
+    text = "one two three four five six"
+    document = AnnotatedDocument(
+        Document("d", text),
+        ((0, len(text)),),
+        (Entity(((0, 3),)), Entity(((4, 13),)), Entity(((19, 27),))),
+        (Fact(0, "P1", 1), Fact(1, "P1", 2)),
+    )
+    cut = annotated_windows(document, by_word, 2)
+    assert [window.document.text for window in cut.windows] == ["one two", "three four", "five six"]
+    assert (cut.lost_entities, cut.lost_facts) == (1, 2)
+    assert annotated_windows(replace(document, document=Document("d", " "), entities=(), facts=()), by_word, 2) == (
+        [],
+        0,
+        0,
+    )

@@ -19,7 +19,7 @@ _TEXTS = [
     "Ida Sorn wrote The Cold Sea in Lundvik, a town of Sudmark.",
     "Per Aasen wrote The Long Winter in Brevik, a town of Nordmark.",
 ]
-_SETTINGS = ExampleSettings(negative_relations=2, negative_heads=1, wrong_candidates=1)
+SETTINGS = ExampleSettings(negative_relations=2, negative_heads=1, wrong_candidates=1)
 
 
 def documents() -> list[AnnotatedDocument]:
@@ -36,7 +36,7 @@ def schema() -> Schema:
 
 def examples(bundle: Bundle) -> list[Example]:
     """The examples of all documents, in the bundle's prompts."""
-    maker = ExampleMaker(paradigm(bundle.paradigm), bundle.prompts("", ""), schema(), _SETTINGS)
+    maker = ExampleMaker(paradigm(bundle.paradigm), bundle.prompts("", ""), schema(), SETTINGS)
     return [example for document in documents() for example in maker.make(document, random.Random(0))]
 
 

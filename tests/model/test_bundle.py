@@ -7,7 +7,8 @@ import pytest
 
 import autore_cli
 from autore_cli.calibration import Calibration
-from autore_cli.errors import BundleError
+from autore_cli.documents.shapes import NameShapes
+from autore_cli.errors import BundleError, ConfigurationError
 from autore_cli.model import bundle as bundles
 from autore_cli.model.bundle import Bundle, find, read
 from autore_cli.stages import Decoding, Template
@@ -258,6 +259,24 @@ def test_a_bundle_is_frozen(tmp_path: Path) -> None:
     bundle: Bundle = read(write(tmp_path, SMALLEST))
     with pytest.raises(AttributeError):
         bundle.name = "other"  # type: ignore[misc]
+
+
+def test_name_shapes(tmp_path: Path) -> None:
+    bundle = read(write(tmp_path, SMALLEST))
+    assert bundle.shapes() is None
+    table = '[name_shapes]\nweights = "shapes.json"\nleast = 0.1\n'
+    bundle = read(write(tmp_path, f"{SMALLEST}{table}[calibration]\nweights = [1, 2, 3, 4, 5]"))
+    with pytest.raises(BundleError, match="is missing"):
+        bundle.shapes()
+    (tmp_path / "shapes.json").write_text('{"bias": -1, "weights": {"first Xx": 2}}')
+    assert bundle.shapes() == NameShapes(-1.0, {"first Xx": 2.0}, 0.1)
+    (tmp_path / "shapes.json").write_text("[]")
+    with pytest.raises(ConfigurationError, match="holds no weights"):
+        bundle.shapes()
+    with pytest.raises(BundleError, match="weights must be a file in the bundle"):
+        read(write(tmp_path, f"{SMALLEST}{table.replace('shapes.json', '../shapes.json')}"))
+    with pytest.raises(BundleError, match="a list of 5 numbers"):
+        read(write(tmp_path, f"{SMALLEST}{table}[calibration]\nweights = [1, 2, 3]"))
 
 
 @pytest.mark.parametrize("weights", [[0.5], [0.1, 0.2, 0.3, 0.4]])

@@ -67,6 +67,20 @@ def test_a_bundle_that_is_there_is_kept_if_it_fits(source: Bundle, tmp_path: Pat
         derive(other, tmp_path / "new")
 
 
+def test_a_bundle_does_not_change_its_paradigm_in_place(source: Bundle, tmp_path: Path) -> None:
+    changed = source.with_paradigm("D-R-F")
+    with pytest.raises(ConfigurationError, match="not made from 'tiny'"):
+        derive(changed, source.folder)
+    made = derive(changed, tmp_path / "new")
+    assert (made.paradigm, made.stages) == ("D-R-F", changed.stages)
+    assert made.stages["relation"] == source.stages["relation"]
+    assert derive(changed, made.folder) == made
+    with pytest.raises(ConfigurationError, match="not made from 'tiny'"):
+        derive(source, made.folder)
+    shared = derive(changed.with_shared_adapter(), tmp_path / "shared")
+    assert shared.adapters == {"relation": "shared", "fact": "shared"}
+
+
 def test_digests_and_calibration_of_old_adapters_are_left_behind(source: Bundle, tmp_path: Path) -> None:
     old = f'[calibration]\nthreshold = 0.5\n\n[sha256]\n"head/adapter_model.safetensors" = "{"0" * 64}"\n\n'
     source = edited(source, "[provenance]", f"{old}[provenance]")
@@ -74,6 +88,12 @@ def test_digests_and_calibration_of_old_adapters_are_left_behind(source: Bundle,
     assert not made.sha256
     assert (source.calibration.threshold, made.calibration.threshold) == (0.5, 0.0)
     assert tomllib.loads(made.file.read_text())["provenance"]["bundle"] == "tiny"
+
+
+def test_name_shapes_come_along(source: Bundle, tmp_path: Path) -> None:
+    (source.folder / "shapes.json").write_text('{"bias": -1, "weights": {"first Xx": 2}}')
+    source = edited(source, "[stages.relation]", '[name_shapes]\nweights = "shapes.json"\n\n[stages.relation]')
+    assert derive(source, tmp_path / "new").shapes() == source.shapes() is not None
 
 
 def test_a_folder_that_can_not_be_written_is_told(source: Bundle, tmp_path: Path) -> None:

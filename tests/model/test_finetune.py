@@ -14,17 +14,19 @@ from safetensors.torch import load_file
 
 from autore_cli.errors import ConfigurationError, InputError
 from autore_cli.generation import Request
+from autore_cli.model import run
+from autore_cli.model.attention import packed_blocks, takes_blocks, use_packed_attention
 from autore_cli.model.base import load_base
 from autore_cli.model.bundle import find, read
-from autore_cli.model.copylm import CopyLM, CopyLMConfig
 from autore_cli.model.dataset import Limits, Row, TokenisedExample, pack
 from autore_cli.model.encoder import load_encoder
 from autore_cli.model.evaluation import Evaluation
 from autore_cli.model.finetune import Job, finetune, prepare
 from autore_cli.model.lora import with_adapter
+from autore_cli.model.packing import PADDING, Layout, attention_mask
 from autore_cli.model.plan import Plan
 from autore_cli.model.settings import FinetuneSettings, resolve
-from autore_cli.model.training import batches, collate, completion_loss
+from autore_cli.model.training import BatchSampler, batches, completion_loss, make_batch
 from autore_cli.schema import default
 from tests.model import corpus, tiny
 
@@ -33,23 +35,7 @@ QUICK = FinetuneSettings(rank=8, alpha=16, dropout=0.0, learning_rate=1e-2, step
 
 
 def architecture(name: str) -> Any:
-    if name != "copylm":
-        return tiny.model(name)  # type: ignore[arg-type]
-    torch.manual_seed(0)
-    model: Any = CopyLM(
-        CopyLMConfig(
-            vocab_size=tiny.VOCABULARY,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_prefix=128,
-            max_prompt=96,
-            dropout=0.0,
-            initializer_range=0.3,
-        )
-    )
-    return model.eval()
+    return tiny.copylm() if name == "copylm" else tiny.model(name)  # type: ignore[arg-type]
 
 
 class Recorder:
@@ -92,7 +78,7 @@ def make_job(folder: Path, name: str) -> Job:
     return Job(bundle, ("head",), data, folder / "out", device="cpu")
 
 
-def samples(seed: int) -> list[TokenisedExample]:
+def samples(seed: int, prompts: tuple[int, int] = (1, 9)) -> list[TokenisedExample]:
     rng = random.Random(seed)
 
     def ids(length: int) -> tuple[int, ...]:
@@ -101,28 +87,55 @@ def samples(seed: int) -> list[TokenisedExample]:
     return [
         TokenisedExample("", Request(prefix, ids(rng.choice([0, 0, 3, 6])), (0, 1)), ids(rng.choice([1, 1, 2, 5])))
         for prefix in (ids(5), ids(12), ids(9))
-        for _ in range(rng.randrange(1, 9))
+        for _ in range(rng.randrange(*prompts))
     ]
 
 
+def learn(model: Any, rows: list[Row], size: int) -> tuple[float, torch.Tensor]:
+    """The loss over all rows, in batches of a size, and its gradient."""
+    model.zero_grad()
+    loss = sum(completion_loss(model, make_batch(batch, 0), model) for batch in batches(rows, size, 0))
+    assert isinstance(loss, torch.Tensor)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_packing_changes_neither_loss_nor_gradient(name: str, seed: int) -> None:
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_packing_changes_neither_loss_nor_gradient(name: str, in_blocks: bool) -> None:
     model = architecture(name).double()
+    if in_blocks:
+        assert use_packed_attention(model) == takes_blocks(model) == (name != "copylm")
     limits = Limits(1000, 1000, row=40)
-
-    def learn(rows: list[Row], size: int) -> tuple[float, torch.Tensor]:
-        model.zero_grad()
-        loss = sum(completion_loss(model, collate(batch, 0), model) for batch in batches(rows, size, seed))
-        assert isinstance(loss, torch.Tensor)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-
-    alone, gradient = learn(pack(samples(seed), limits, packing=False), 1)
-    for rows, size in ((pack(samples(seed), limits, packing=True), 2), (pack(samples(seed), limits, packing=False), 3)):
-        loss, other = learn(rows, size)
+    alone, gradient = learn(model, pack(samples(0), limits, packing=False), 1)
+    for rows, size in ((pack(samples(0), limits, packing=True), 2), (pack(samples(0), limits, packing=False), 3)):
+        loss, other = learn(model, rows, size)
         assert loss == pytest.approx(alone, abs=1e-6)
         torch.testing.assert_close(other, gradient, rtol=1e-3, atol=1e-4)  # RMSNorm and RoPE stay in float32
+
+
+@pytest.mark.parametrize("name", tiny.FAMILIES)
+def test_long_rows_are_computed_block_by_block(name: str) -> None:
+    model = architecture(name).double()
+    rows = pack(samples(1, prompts=(70, 90)), Limits(1000, 1000, row=1000), packing=True)
+    assert [len(row.samples) > 1 and row.length > 2 * 128 for row in rows] == [True] * 3
+    whole, gradient = learn(model, rows, 3)
+    use_packed_attention(model)
+    loss, other = learn(model, rows, 3)
+    assert loss == pytest.approx(whole, abs=1e-6)
+    torch.testing.assert_close(other, gradient, rtol=1e-3, atol=1e-4)
+
+    batch = make_batch(rows, 0)
+    packed = Layout(batch["input_ids"], batch["segments"], batch["position_ids"])
+    for size in (1, 7, 64, 1000):
+        blocks = packed_blocks(packed, batch["longest_prefix"], batch["longest_prompt"], torch.float64, size)
+        with torch.no_grad():
+            inputs = {"input_ids": packed.tokens, "position_ids": packed.positions}
+            seen = attention_mask(packed, packed, torch.float64, prefix_lm=False)
+            expected = model(**inputs, attention_mask=seen).logits
+            found = model(**inputs, blocks=blocks).logits
+        real = packed.segments != PADDING
+        torch.testing.assert_close(found[real], expected[real], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", tiny.FAMILIES)
@@ -132,7 +145,7 @@ def test_the_loss_is_that_of_a_plain_causal_lm(name: str) -> None:
         read = torch.tensor([[*sample.request.prefix, *sample.request.suffix, *sample.completion]])
         chances = model(input_ids=read).logits[0, :-1].log_softmax(-1).gather(1, read[0, 1:, None])
         expected = -chances[-len(sample.completion) :].sum().item()
-        packed = completion_loss(model, collate(pack([sample], Limits(99, 99, 99), packing=True), 0), model)
+        packed = completion_loss(model, make_batch(pack([sample], Limits(99, 99, 99), packing=True), 0), model)
         assert packed.item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -165,7 +178,7 @@ def test_training_lowers_the_loss_and_writes_a_bundle(job: Job, capfd: pytest.Ca
 
     (task,) = prepare(replace(job, output=job.output.parent / "other"), QUICK)
     base = load_base(job.bundle, "cpu", torch.float32)
-    batch = collate(task.dataset.train, 0)
+    batch = make_batch(task.dataset.train, 0)
     with torch.no_grad():
         before = completion_loss(base, batch, base).item() / task.plan.targets
         adapted = PeftModel.from_pretrained(base, str(folder)).eval()
@@ -241,15 +254,15 @@ def test_the_f1_of_what_was_learnt_by_heart_is_high(mistral: Job, stage: Any) ->
     encoder, core = load_encoder(job.bundle), load_base(job.bundle, "cpu", torch.float32)
     evaluation = Evaluation(job.bundle, encoder, task.dataset.held_out_examples, default())
     adapted = with_adapter(core, settings, ("q_proj", "v_proj", "o_proj", "up_proj"), stage)
-    before = evaluation.f1(adapted)
-    batch = collate(task.dataset.held_out, encoder.pad)
+    before = evaluation.measure(adapted).f1
+    batch = make_batch(task.dataset.held_out, encoder.pad)
     optimiser = torch.optim.AdamW([each for each in adapted.parameters() if each.requires_grad], 1e-2)
     for _ in range(settings.steps or 0):
         optimiser.zero_grad()
         completion_loss(adapted, batch, core).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     assert before < 0.85
-    assert evaluation.f1(adapted) > 0.9
+    assert evaluation.measure(adapted).f1 > 0.9
     assert adapted.active_adapter == stage
     assert any(parameter.requires_grad for parameter in adapted.parameters())
 
@@ -338,3 +351,21 @@ def test_later_settings_stand_above_earlier_ones() -> None:
     settings = resolve({"rank": 8, "alpha": 32}, {"rank": 4, "alpha": None}, {"target_modules": ["q_proj"]})
     assert (settings.rank, settings.alpha, settings.target_modules) == (4, 32, ("q_proj",))
     assert settings.learning_rate == FinetuneSettings().learning_rate
+
+
+def test_devices_compute_batches_of_about_one_length() -> None:
+    sampler = BatchSampler(11, 2, seed=0)
+    orders = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+        assert sorted(orders[-1]) == list(range(11))
+        pairs = list(zip(orders[-1][:10:2], orders[-1][1:10:2], strict=True))
+        assert all(second == first + 1 and first % 2 == 0 for first, second in pairs)
+    assert orders[0] != orders[1] != orders[2]
+    sampler.set_epoch(1)
+    assert list(sampler) == orders[1]
+
+
+def test_versions_leave_out_what_is_not_installed() -> None:
+    assert set(run.versions(("torch", "no-such-package"))) == {"torch"}

@@ -1,9 +1,10 @@
 """Tiny models for the tests: random weights, a tokenizer trained on the spot, nothing downloaded."""
 
 import json
+import shutil
 import string
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -11,6 +12,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from autore_cli.model.copylm import CopyLM, CopyLMConfig
+from tests.fixtures.remote.configuration_fused import FusedConfig
+from tests.fixtures.remote.modeling_fused import FusedForCausalLM
 
 Family = Literal["mistral", "llama", "glm"]
 Kind = Literal["bytelevel", "sentencepiece", "wordpiece"]
@@ -18,6 +21,7 @@ Kind = Literal["bytelevel", "sentencepiece", "wordpiece"]
 FAMILIES: tuple[Family, ...] = ("mistral", "llama", "glm")
 KINDS: tuple[Kind, ...] = ("bytelevel", "sentencepiece", "wordpiece")
 STAGES = ("relation", "head", "fact")
+REMOTE = Path(__file__).parents[1] / "fixtures" / "remote"
 VOCABULARY = 512
 
 TEXTS = [
@@ -117,22 +121,45 @@ def model(family: Family = "mistral", *, seed: int = 0, max_positions: int = 102
     return causal_lm
 
 
-def copylm(*, seed: int = 0) -> CopyLM:
-    """A random instance of the default bundle's architecture, in float32. Its tokenizer is of the kind `wordpiece`."""
+def copylm(*, seed: int = 0, **sizes: Any) -> CopyLM:
+    """A random instance of the default bundle's architecture, in float32. Its tokenizer is of the kind `wordpiece`.
+
+    Args:
+        seed: of the weights.
+        sizes: those that differ from the ones here (`CopyLMConfig`).
+    """
     torch.manual_seed(seed)
     config = CopyLMConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_prefix=160,
-        dropout=0.0,
-        initializer_range=0.3,
+        **{
+            "vocab_size": VOCABULARY,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "max_prefix": 160,
+            "dropout": 0.0,
+            "initializer_range": 0.3,
+            **sizes,
+        }
     )
     model = CopyLM(config)
     model.eval()  # type: ignore[no-untyped-call]
     return model
+
+
+def remote(folder: Path) -> PreTrainedModel:
+    """A random model that transformers doesn't know; its Python files go to the folder.
+
+    Its projections are one layer, `query_key_value`, as in ChatGLM3.
+    """
+    folder.mkdir(parents=True)
+    for file in REMOTE.glob("*.py"):
+        shutil.copy(file, folder)
+    torch.manual_seed(0)
+    parts = {"AutoConfig": "configuration_fused.FusedConfig", "AutoModelForCausalLM": "modeling_fused.FusedForCausalLM"}
+    config = FusedConfig(initializer_range=0.3, auto_map=parts)  # type: ignore[no-untyped-call]
+    causal_lm: PreTrainedModel = FusedForCausalLM(config).eval()  # type: ignore[no-untyped-call]
+    return causal_lm
 
 
 def base(folder: Path, causal_lm: PreTrainedModel, tokens: PreTrainedTokenizerFast) -> Path:
