@@ -3,15 +3,18 @@
 Library code raises these; only `autore_cli.cli.console` prints them. Exit codes:
 
     0    all documents done
-    1    some documents failed, the others are out
+    1    some documents failed, and are named on stderr and in the report; the others are out
     2    usage or configuration: an unknown option, a setting out of range
     3    input that can't be read, none of it or (with `--on-error stop`) not all of it
     4    a bundle that is missing, incomplete, damaged or of parts that don't fit
-    5    output that can't be written
+    5    output that can't be written: a full disk, no permission, or it is there already or in use by another run
     70   an unexpected error: a bug
-    130  interrupted by Ctrl-C, 143 terminated; what was finished before is out
+    130  interrupted by Ctrl-C, 143 terminated; the batch in work was finished, and what is finished is out
     141  whoever read the output closed it
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class AutoreError(Exception):
@@ -49,6 +52,16 @@ class InputError(AutoreError):
     exit_code = 3
 
 
+class DocumentError(AutoreError):
+    """A document that could be read, and not extracted from. The others go on."""
+
+    exit_code = 1
+
+
+class LackOfMemoryError(ConfigurationError):
+    """Memory that doesn't suffice even for the smallest batch."""
+
+
 class BundleError(AutoreError):
     """A bundle that is missing, incomplete, damaged, or whose parts don't fit."""
 
@@ -59,3 +72,16 @@ class OutputError(AutoreError):
     """Output that can't be written."""
 
     exit_code = 5
+
+
+@contextmanager
+def writing(where: str) -> Iterator[None]:
+    """Turns the system's errors into an OutputError that says which output it is; a broken pipe stays one."""
+    try:
+        yield
+    except FileExistsError:
+        raise OutputError("exists already", where=where, hint="--force replaces it") from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"can't be written: {error.strerror}", where=where) from error

@@ -3,19 +3,26 @@
 Knows no model library: it sees a `Generator`.
 """
 
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
+from time import monotonic
+from typing import NamedTuple
 
 from autore_cli.calibration import Calibration
-from autore_cli.documents import candidate_spans, windows
+from autore_cli.documents import candidate_spans, default_overlap, windows
+from autore_cli.documents.shapes import NameShapes
 from autore_cli.errors import ConfigurationError
-from autore_cli.generation import Generator, Request
+from autore_cli.generation import Encoder, Generator, Request
 from autore_cli.grammar import ListGrammar, Trie
 from autore_cli.records import Document, Span, Triple, Window
 from autore_cli.schema import Schema
 from autore_cli.stages import Decoding, Part, Prompts, Stage, StageName, Template
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,19 +31,38 @@ class _Passage:
 
     document: int
     window: Window
+    encoder: Encoder = field(compare=False, repr=False)
+    shapes: NameShapes | None = field(compare=False, repr=False)
+
+    @cached_property
+    def _likely(self) -> Mapping[Span, float]:
+        """The candidate spans of the window, each with the probability that it is a name, as far as that is known."""
+        text = self.window.text
+        return self.shapes.likely(text) if self.shapes else dict.fromkeys(candidate_spans(text), 1.0)
 
     @cached_property
     def spans(self) -> Mapping[str, list[Span]]:
         """The window's candidate names, each with its spans in the document."""
         text, start = self.window.text, self.window.start
         spans: dict[str, list[Span]] = defaultdict(list)
-        for begin, end in candidate_spans(text):
+        for begin, end in self._likely:
             spans[text[begin:end]].append((start + begin, start + end))
         return spans
 
     @cached_property
     def names(self) -> list[str]:
         return list(self.spans)
+
+    @cached_property
+    def likelihoods(self) -> Mapping[str, float]:
+        """How likely each name is one where it looks most like one."""
+        text = self.window.text
+        return {text[slice(*span)]: chance for span, chance in sorted(self._likely.items(), key=itemgetter(1))}
+
+    @cached_property
+    def trie(self) -> Trie:
+        """The names by their tokens, under their indices."""
+        return Trie(self.encoder.encode_many(self.names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +87,13 @@ class Candidate:
         return replace(self, parts={**self.parts, **parts}, probabilities=(*self.probabilities, *probabilities))
 
 
+class Extraction(NamedTuple):
+    """What was found in a document, and how many windows it was read in."""
+
+    triples: list[Triple]
+    windows: int
+
+
 class Pipeline:
     """Extracts triples from documents.
 
@@ -71,7 +104,8 @@ class Pipeline:
         decoding: how each stage finds its items.
         schema: the relations that may come out.
         calibration: how their scores are made, and how high one must be.
-        overlap: tokens that neighbouring windows of a long document share; None is a seventh of a window.
+        shapes: tells which stretches of a text look like names; None is all that might be one.
+        overlap: tokens that neighbouring windows of a long document share; None is the default.
     """
 
     def __init__(
@@ -82,6 +116,7 @@ class Pipeline:
         decoding: Mapping[StageName, Decoding],
         schema: Schema,
         calibration: Calibration | None = None,
+        shapes: NameShapes | None = None,
         overlap: int | None = None,
     ) -> None:
         self.generator = generator
@@ -90,23 +125,45 @@ class Pipeline:
         self.decoding = decoding
         self.schema = schema
         self.calibration = calibration or Calibration()
-        self.overlap = generator.max_passage // 7 if overlap is None else overlap
+        self.shapes = shapes
+        self.overlap = default_overlap(generator.max_passage) if overlap is None else overlap
         self._relations = {relation.name: relation for relation in schema.relations}
-        self._relation_trie = self._trie(list(self._relations))
+        self._relation_trie = Trie(generator.encoder.encode_many(list(self._relations)))
 
-    def extract(self, documents: Sequence[Document]) -> list[list[Triple]]:
+    def extract(self, documents: Sequence[Document]) -> list[Extraction]:
         """The triples of each document, in the order of `documents`; within one by first mention of head and tail."""
+        passages = self._passages(documents)
+        windows = Counter(passage.document for passage in passages)
         return [
-            self._triples(document, candidates)
-            for document, candidates in zip(documents, self.candidates(documents), strict=True)
+            Extraction(self._triples(document, candidates), windows[index])
+            for index, (document, candidates) in enumerate(
+                zip(documents, self._found(passages, len(documents)), strict=True)
+            )
         ]
 
     def candidates(self, documents: Sequence[Document]) -> list[list[Candidate]]:
         """What the stages found in each document, before scores decide: a candidate a window and triple."""
-        candidates = [Candidate(passage) for passage in self._passages(documents)]
+        return self._found(self._passages(documents), len(documents))
+
+    def evidence(self, candidate: Candidate) -> tuple[float, ...]:
+        """The probabilities that a candidate's score is made of.
+
+        They are those of the model's decisions and, with name shapes, those of its head and its tail to be names.
+        """
+        if not self.shapes:
+            return candidate.probabilities
+        likelihoods, parts = candidate.passage.likelihoods, candidate.parts
+        return (*candidate.probabilities, likelihoods[parts["head"]], likelihoods[parts["tail"]])
+
+    def _found(self, passages: Sequence[_Passage], documents: int) -> list[list[Candidate]]:
+        candidates = [Candidate(passage) for passage in passages]
+        seconds = []
         for stage in self.stages:
+            start = monotonic()
             candidates = self._run(stage, candidates)
-        found: list[list[Candidate]] = [[] for _ in documents]
+            seconds.append(f"{stage.name} {monotonic() - start:.2f} s")
+        _logger.debug("documents: %d, windows: %d, %s", documents, len(passages), ", ".join(seconds))
+        found: list[list[Candidate]] = [[] for _ in range(documents)]
         for candidate in candidates:
             if candidate.parts["head"] != candidate.parts["tail"]:
                 found[candidate.passage.document].append(candidate)
@@ -117,7 +174,7 @@ class Pipeline:
             return self.generator.encoder.encode(text).offsets
 
         return [
-            _Passage(index, window)
+            _Passage(index, window, self.generator.encoder, self.shapes)
             for index, document in enumerate(documents)
             for window in windows(document, offsets, self.generator.max_passage, self.overlap)
         ]
@@ -169,11 +226,9 @@ class Pipeline:
         decoding: Decoding,
     ) -> list[list[tuple[dict[Part, str], float]]]:
         """What the model lists for each candidate: the parts of each item, and its probability."""
-        passages = {id(each.passage): each.passage for each in candidates}
-        names = {key: self._trie(passage.names) for key, passage in passages.items()}
         grammars = [
             ListGrammar(
-                tuple(self._relation_trie if part == "relation" else names[id(each.passage)] for part in yields),
+                tuple(self._relation_trie if part == "relation" else each.passage.trie for part in yields),
                 self.generator.separator,
                 self.generator.end,
                 self.generator.joiner if len(yields) > 1 else None,
@@ -223,14 +278,11 @@ class Pipeline:
             values["relations"] = self.prompts.separator.join(candidate.relations)
         return values
 
-    def _trie(self, names: Sequence[str]) -> Trie:
-        return Trie(self.generator.encoder.encode_many(names))
-
     def _triples(self, document: Document, candidates: Iterable[Candidate]) -> list[Triple]:
         """Scores what was found, and merges what the windows gave: spans united, the best score kept."""
         merged: dict[tuple[str, str, str], Triple] = {}
         for candidate in candidates:
-            score = self.calibration.score(candidate.probabilities)
+            score = self.calibration.score(self.evidence(candidate))
             if score < self.calibration.threshold:
                 continue
             head, tail = candidate.parts["head"], candidate.parts["tail"]

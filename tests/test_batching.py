@@ -12,8 +12,10 @@ from autore_cli.batching import Batches
 SILENCE = 0.05
 
 
-def batches(items: Iterator[str] | list[str], max_items: int = 4, max_size: int = 100) -> Batches[str]:
-    return Batches(items, max_items=max_items, max_size=max_size, size=len, silence=SILENCE)
+def batches(
+    items: Iterator[str] | list[str], max_items: int = 4, max_size: int = 100, silence: float | None = SILENCE
+) -> Batches[str]:
+    return Batches(items, max_items=max_items, max_size=max_size, size=len, silence=silence)
 
 
 @given(st.lists(st.text(max_size=30), max_size=40), st.integers(1, 6), st.integers(1, 40))
@@ -46,15 +48,37 @@ def test_a_silent_input_ends_a_batch() -> None:
         assert list(iterator) == []
 
 
+def test_an_input_that_never_falls_silent_makes_full_batches_however_slow_it_is() -> None:
+    def slow() -> Iterator[str]:
+        for item in ("one", "two", "three"):
+            time.sleep(3 * SILENCE)
+            yield item
+
+    with batches(slow(), max_items=2, silence=None) as stream:
+        assert list(stream) == [["one", "two"], ["three"]]
+
+
+def test_stopped_it_gives_out_nothing_more() -> None:
+    queue: Queue[str | None] = Queue()
+    with batches(feed(queue), silence=None) as stream:
+        for item in ("one", "two", "three", "four", "five"):
+            queue.put(item)
+        iterator = iter(stream)
+        assert next(iterator) == ["one", "two", "three", "four"]
+        threading.Timer(SILENCE, stream.stop).start()
+        assert list(iterator) == []  # though a fifth was read, and the input is still open
+        queue.put(None)
+
+
 def test_it_says_that_there_is_nothing_only_when_there_is_nothing() -> None:
     queue: Queue[str | None] = Queue()
     with batches([]) as stream:
-        assert stream.is_empty()
+        assert stream.is_empty(SILENCE)
     with batches(["one", "two"]) as stream:
-        assert not stream.is_empty()
+        assert not stream.is_empty(SILENCE)
         assert list(stream) == [["one", "two"]]
     with batches(feed(queue)) as stream:
-        assert not stream.is_empty()
+        assert not stream.is_empty(SILENCE)
         queue.put("late")
         assert next(iter(stream)) == ["late"]
         queue.put(None)
@@ -80,7 +104,7 @@ def test_an_exception_at_the_start_comes_at_once() -> None:
         yield ""
 
     with batches(broken()) as stream, pytest.raises(ValueError, match="nothing at all"):
-        stream.is_empty()
+        stream.is_empty(SILENCE)
 
 
 def test_reading_ahead_is_bounded_and_ends_with_the_context() -> None:

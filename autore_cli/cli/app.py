@@ -9,12 +9,14 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from autore_cli.cli import console, output
+from autore_cli.versions import version
 
 COMMANDS = {
     "extract": "Extract triples from documents.",
     "build-data": "Make training data from annotated documents.",
     "finetune": "Train adapters on it.",
     "score": "Compare triples with what is right.",
+    "doctor": "Tell what is installed and whether it works.",
 }
 """The subcommands: `build-data` is the function `build_data` of `autore_cli.cli.build_data`."""
 
@@ -38,8 +40,6 @@ app = typer.Typer(cls=Subcommands, add_completion=False, context_settings=HELP)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
         output.write(f"autore {version('autore')}\n".encode())
         raise typer.Exit
 

@@ -4,6 +4,7 @@ import logging
 
 from autore_cli.errors import ConfigurationError
 from autore_cli.model.bundle import Bundle
+from autore_cli.runs.devices import AUTO, parse_devices
 from autore_cli.schema import Schema
 
 _SHOWN = 5
@@ -32,3 +33,16 @@ def batch_size(text: str) -> int | None:
     if not (text.isdecimal() and int(text) > 0):
         raise ConfigurationError(f"'{text}' is neither 'auto' nor a number above 0", where="--batch-size")
     return int(text)
+
+
+def devices(device: str, several: str | None) -> list[str]:
+    """The devices that `--device` or `--devices` names.
+
+    Raises:
+        ConfigurationError: both are given, or as `parse_devices`.
+    """
+    if several is None:
+        return [device]
+    if device != AUTO:
+        raise ConfigurationError("--devices says what --device does, and more: give one of them")
+    return parse_devices(several)

@@ -5,11 +5,13 @@ through `logging` (the logger `autore_cli` and those under it) and raises the er
 beyond theirs, by the shells' convention of 128 and a signal's number where there is one:
 
     70   an unexpected error, which is a bug
-    130  interrupted by Ctrl-C (SIGINT); what was finished before is out
+    130  interrupted by Ctrl-C (SIGINT); what is finished is out
     141  whoever read the output closed it, as `head` does; nothing is said
-    143  terminated (SIGTERM); what was finished before is out
+    143  terminated (SIGTERM); what is finished is out
 """
 
+import errno
+import json
 import logging
 import os
 import signal
@@ -17,8 +19,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import Literal, NoReturn, TextIO
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -29,7 +32,10 @@ from rich.table import Table
 from rich.text import Text
 
 from autore_cli.cli import output
-from autore_cli.errors import AutoreError
+from autore_cli.errors import AutoreError, OutputError, writing
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 UNEXPECTED, INTERRUPTED, CLOSED_PIPE, TERMINATED = 70, 130, 141, 143
 
@@ -42,6 +48,8 @@ class TerminatedError(KeyboardInterrupt):
 
 
 class _Stderr(Console):
+    as_json = False
+
     def on_broken_pipe(self) -> None:
         raise
 
@@ -50,21 +58,40 @@ class _MessageHandler(logging.Handler):
     """Writes log records as messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1]:
+            _trace(record.exc_info[1])
         message(record.getMessage(), kind="" if record.levelno == logging.INFO else record.levelname.lower())
 
 
 _stderr = _Stderr(stderr=True, highlight=False, soft_wrap=True)
 
 
-def configure(*, quiet: bool, verbose: bool) -> None:
-    """Sets what is said: errors alone (`quiet`), all there is, with tracebacks (`verbose`), or what a user needs."""
+def configure(*, quiet: bool, verbose: bool, log_format: Literal["text", "json"] = "text") -> None:
+    """Sets what is said, and how.
+
+    Args:
+        quiet: errors alone.
+        verbose: all there is, with timings and tracebacks. By default, what a user needs.
+        log_format: `text`, for people, or `json`: each message as an object on a line, its keys `time`, `level`,
+            `message`, `where` and `hint`.
+    """
+    _stderr.as_json = log_format == "json"
     logging.basicConfig(handlers=[_MessageHandler()], level=logging.WARNING if verbose else logging.ERROR)
     logging.captureWarnings(True)
     _logger.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO)
 
 
-def message(text: str, kind: str = "") -> None:
-    """Writes one line to stderr: `autore: KIND: TEXT`, or `autore: TEXT`."""
+def message(text: str, kind: str = "", *, where: str | None = None, hint: str | None = None) -> None:
+    """Writes a message to stderr: a line `autore: KIND: WHERE: TEXT`, and one for the hint; or all as a JSON object."""
+    if _stderr.as_json:
+        _stderr.print(Text(_json(text, kind or "info", where, hint)))
+        return
+    _line(f"{where}: {text}" if where else text, kind)
+    if hint:
+        _line(hint, "hint")
+
+
+def _line(text: str, kind: str) -> None:
     line = Text("autore: ")
     if kind:
         line.append(f"{kind}: ", _STYLES.get(kind))
@@ -73,9 +100,21 @@ def message(text: str, kind: str = "") -> None:
 
 def report(error: AutoreError) -> None:
     """Writes an error and, on a second line, what to do about it."""
-    message(f"{error.where}: {error.message}" if error.where else error.message, "error")
-    if error.hint:
-        message(error.hint, "hint")
+    message(error.message, "error", where=error.where, hint=error.hint)
+
+
+def _json(text: str, level: str, where: str | None, hint: str | None) -> str:
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    record = {"time": time, "level": level, "message": text, "where": where, "hint": hint}
+    return json.dumps(record, ensure_ascii=True)  # which lone surrogates survive, as names of files may hold them
+
+
+def _trace(error: BaseException) -> None:
+    text = "".join(traceback.format_exception(error)).rstrip()
+    if _stderr.as_json:
+        message(text, "debug")
+    else:
+        _stderr.print(Text(text))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -123,8 +162,9 @@ class Status:
 @contextmanager
 def status(text: str, *, quiet: bool = False) -> Iterator[Status]:
     """A line of progress (a spinner, a text, the time) while the context lasts, if stderr is a terminal."""
+    hidden = quiet or _stderr.as_json or not _is_terminal(sys.stderr)
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=_stderr, transient=True, disable=quiet or not _is_terminal(sys.stderr)) as progress:
+    with Progress(*columns, console=_stderr, transient=True, disable=hidden) as progress:
         line = Status(progress)
         line.update(text)
         yield line
@@ -141,28 +181,66 @@ def run(command: Callable[[], object]) -> NoReturn:
     try:
         command()
         if sys.stdout:
-            with output.named("stdout"):
+            with writing("stdout"):
                 sys.stdout.flush()
     except BaseException as error:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)  # a second one stops at once
-        code = _exit_code(error)
+        _stop_at_once()
+        code = exit_code(error)
         with suppress(BrokenPipeError):
             _explain(error)
     _drop_unwritten()
     sys.exit(code)
 
 
+@contextmanager
+def interruptible(stop: Callable[[], None]) -> Iterator[None]:
+    """While the context lasts, Ctrl-C or SIGTERM calls `stop`, and ends the command when the context is left.
+
+    A second one ends the process at once. A signal that is ignored, as in a job behind `nohup`, stays ignored.
+    """
+    received: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        _stop_at_once()
+        stop()
+        with suppress(RuntimeError):  # the signal came while a message was being written
+            message("finishing what has begun; once more ends it at once")
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        if before[number] != signal.SIG_IGN:
+            signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        if not received:
+            for number in _SIGNALS:
+                signal.signal(number, before[number])
+    if received:
+        raise TerminatedError if received[0] == signal.SIGTERM else KeyboardInterrupt
+
+
+def _stop_at_once() -> None:
+    """From now on a signal ends the process, whatever it is at."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
     raise TerminatedError
 
 
-def _exit_code(error: BaseException) -> int:
+def exit_code(error: BaseException) -> int:
+    """The code that a command exits with after an error."""
     match error:
         case AutoreError() | typer.Exit() | typer.TyperException():
             return error.exit_code
         case BrokenPipeError():
             return CLOSED_PIPE
+        case OSError(errno=number) if number in _NO_ROOM:
+            return OutputError.exit_code
         case SystemExit(code=int(code)):  # rich's way when a page of help is closed
             return code
         case TerminatedError():
@@ -177,7 +255,7 @@ def _explain(error: BaseException) -> None:
     """Says why a command ended, on one line and perhaps a hint."""
     verbose = _logger.isEnabledFor(logging.DEBUG)
     if verbose and not isinstance(error, typer.Exit):
-        _stderr.print(Text("".join(traceback.format_exception(error)).rstrip()))
+        _trace(error)
     match error:
         case typer.Exit() | BrokenPipeError() | SystemExit():
             pass
@@ -189,6 +267,8 @@ def _explain(error: BaseException) -> None:
             report(AutoreError(error.format_message().rstrip("."), hint=hint))
         case KeyboardInterrupt():
             message("terminated" if isinstance(error, TerminatedError) else "interrupted")
+        case OSError(errno=number) if number in _NO_ROOM:  # help, which typer writes
+            report(AutoreError(f"can't be written: {error.strerror}", where="stdout"))
         case MemoryError():
             report(AutoreError("out of memory", hint="try a smaller --batch-size"))
         case _:

@@ -1,51 +1,44 @@
 """`autore extract`: documents in, triples out."""
 
 import logging
+import os
+import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
-from time import monotonic
 from typing import Annotated, BinaryIO, Literal
 
 import typer
 
 from autore_cli.batching import Batches
 from autore_cli.cli import choices, console, options, output
-from autore_cli.documents import InputFormat, read
-from autore_cli.errors import ConfigurationError, InputError
+from autore_cli.documents import MAX_CHARS, InputFormat, read
+from autore_cli.errors import ConfigurationError, InputError, OutputError
 from autore_cli.model import bundle as bundles
-from autore_cli.records import Document, Triple
+from autore_cli.model.bundle import Bundle
+from autore_cli.records import Document
+from autore_cli.runs import identity, reports
+from autore_cli.runs.extraction import Extractor, Result
+from autore_cli.runs.identity import Configuration
+from autore_cli.runs.journal import Finished, JournaledOutput, journal_of
+from autore_cli.runs.reports import Stopwatch, Tally
+from autore_cli.runs.run import Sink, extractor, unfinished
 from autore_cli.runs.setup import Setup
 
 OnError = Literal["skip", "stop"]
 
 MAX_DOCUMENTS = 16
 MAX_CHARACTERS = 65_536
-"""A batch's budget. Larger ones make better use of a GPU, smaller ones bring the first triples sooner."""
+"""A batch's budget, or more if twice as many passages are read at once (`--batch-size`). Larger ones make better use of
+a GPU, smaller ones bring the first triples sooner."""
 
-SOME_FAILED = 1
+SILENCE = 0.2
+"""Seconds without input after which a batch ends."""
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a run has done so far."""
-
-    documents: int = 0
-    triples: int = 0
-    failed: int = 0
-
-    def add(self, found: Sequence[Sequence[Triple]]) -> None:
-        """Counts documents by the triples of each."""
-        self.documents += len(found)
-        self.triples += sum(map(len, found))
-
-    def __str__(self) -> str:
-        failed = f", {self.failed} failed" if self.failed else ""
-        return f"{_count(self.documents, 'document')}, {_count(self.triples, 'triple')}{failed}"
 
 
 def extract(
@@ -59,8 +52,20 @@ def extract(
     ],
     model: options.Model = bundles.DEFAULT,
     schema: options.Schema = None,
+    paradigm: options.Paradigm = None,
     device: options.Device = "auto",
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            "--devices",
+            metavar="N|LIST",
+            help="Several devices, with a process on each: how many, or which, as cuda:0,cuda:1 or cpu,cpu.",
+            rich_help_panel=options.MODEL,
+        ),
+    ] = None,
+    dtype: options.Dtype = "auto",
     batch_size: options.BatchSize = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
     input_format: Annotated[
         InputFormat,
         typer.Option("--input-format", help="What the input is, whatever it is called.", rich_help_panel=options.INPUT),
@@ -69,15 +74,45 @@ def extract(
         int | None,
         typer.Option("--limit", metavar="N", min=1, help="Stop after N documents.", rich_help_panel=options.INPUT),
     ] = None,
+    max_chars: Annotated[
+        int,
+        typer.Option(
+            "--max-chars",
+            metavar="N",
+            min=1,
+            help="The longest document, in characters; one that is longer fails.",
+            rich_help_panel=options.INPUT,
+        ),
+    ] = MAX_CHARS,
     on_error: Annotated[
         OnError,
-        typer.Option("--on-error", help="What a document that can't be read does.", rich_help_panel=options.INPUT),
+        typer.Option(
+            "--on-error", help="What a document does that can't be read or fails.", rich_help_panel=options.INPUT
+        ),
     ] = "skip",
     destination: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="Where the triples go.", rich_help_panel=options.OUTPUT),
     ] = output.STDOUT,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            metavar="",
+            help="Go on with an output that is there already: leave out what is finished.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = False,
     force: options.Force = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Write, as JSON, what became of every document, how long it took, and with what.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
     min_score: Annotated[
         float | None,
         typer.Option(
@@ -91,50 +126,216 @@ def extract(
     ] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_format: options.LogFormat = "text",
 ) -> None:
     """Extract triples from documents, while the documents come in.
 
     A triple is a line of JSON. Its spans say where head and tail stand in the
     document's text: [start, end), in code points. A document that can't be read
     is reported and left out; the exit code is 1 then, or 3 if none could be read.
+    A run that was interrupted goes on with the same command and --resume.
     """
-    console.configure(quiet=quiet, verbose=verbose)
-    start = monotonic()
-    setup = Setup(model, str(schema) if schema else None, choices.batch_size(batch_size), min_score)
+    console.configure(quiet=quiet, verbose=verbose, log_format=log_format)
+    tally, watch = Tally(), Stopwatch()
+    names = choices.devices(device, devices)
+    setup = Setup(
+        model,
+        str(schema) if schema else None,
+        choices.batch_size(batch_size),
+        min_score,
+        paradigm,
+        weights=dtype,
+        trust_remote_code=trust_remote_code,
+    )
     bundle = setup.bundle()
     bundle.require_adapters()
     relations = setup.relations(bundle)
-    _check(destination, paths, force=force)
+    _check(destination, report, paths, resume=resume, force=force)
     choices.warn_of_untrained(relations, bundle)
-    tally = Tally()
-    documents = islice(_readable(read(paths, input_format, _stdin(paths)), tally, on_error), limit)
-    stream = Batches(
-        documents, max_items=MAX_DOCUMENTS, max_size=MAX_CHARACTERS, size=lambda document: len(document.text)
+    setup = replace(setup, state=identity.state(bundle))
+    configuration: Configuration = {}
+    if output.is_kept(destination) or report:  # else nobody asks, and it takes seconds for a large base
+        configuration = identity.configuration(
+            bundle, relations, paradigm=bundle.paradigm, min_score=min_score, dtype=dtype
+        )
+    run = {
+        "inputs": paths,
+        "input_format": input_format,
+        "limit": limit,
+        "max_chars": max_chars,
+        "on_error": on_error,
+        "model": model,
+        "devices": names,
+        "batch_size": setup.batch_size,
+        "output": str(destination),
+        "resume": resume,
+    }
+    documents = islice(_readable(read(paths, input_format, _stdin(paths), max_chars), tally, on_error), limit)
+    batches = Batches(
+        documents,
+        max_items=max(MAX_DOCUMENTS, 2 * (setup.batch_size or 0)),
+        max_size=MAX_CHARACTERS,
+        size=lambda document: len(document.text),
+        silence=None if _are_files(paths) else SILENCE,
     )
+    with (
+        _accounts(tally, watch, bundle, setup, destination, report, {"configuration": configuration, "run": run}),
+        console.status("reading", quiet=quiet) as status,
+        _sink(destination, configuration, status, resume=resume, force=force) as sink,
+        batches,
+    ):
+        tally.go_on(sink.finished)
+        todo = _todo(batches, sink, tally, watch)
+        if todo is None:
+            return
+        status.update(f"loading {bundle.name}")
+        with _loaded(setup, names, batches.stop, watch) as extracts:
+            for results in watch.over(extracts.extract(todo), "extracting"):
+                with watch.part("writing"):
+                    sink.write(results)
+                tally.add(results)
+                status.update(str(tally))
+                _report_failed(results, on_error)
+
+
+def _check(destination: Path, report: Path | None, paths: Sequence[str], *, resume: bool, force: bool) -> None:
+    """Finds out whether the outputs can be written, and are neither the input nor each other."""
+    if resume and force:
+        raise ConfigurationError("--resume goes on with what --force replaces: give one of them")
+    if resume and not output.is_kept(destination):
+        raise ConfigurationError("only a file can be gone on with", where="--resume", hint="name one with --output")
+    if report == output.STDOUT:
+        raise ConfigurationError("'-' is no file, and stdout is for triples", where="--report")
+    for path in (destination, report):
+        if path and path.is_file() and any(Path(each).is_file() and path.samefile(each) for each in paths):
+            raise ConfigurationError("is the input as well", where=str(path))
+    if report and report.resolve() in (destination.resolve(), journal_of(destination).resolve()):
+        raise ConfigurationError("is the output as well", where=str(report))
+    hint = "--resume goes on with it, --force replaces it" if journal_of(destination).exists() else None
+    output.check(destination, force=force or resume, hint=hint)
+    if report:
+        output.check(report, force=force or resume)
+
+
+class _Stream:
+    """A sink for stdout, pipes and devices: for all that can't be gone on with."""
+
+    finished = Finished()
+
+    def __init__(self, lines: output.JsonLines, status: console.Status) -> None:
+        self._lines = lines
+        self._status = status
+
+    def take(self, _document: Document) -> bool:
+        """See `Sink.take`."""
+        return False
+
+    def write(self, results: Sequence[Result]) -> None:
+        """See `Sink.write`."""
+        with self._status.cleared():
+            self._lines.write(triple for result in results for triple in result.triples)
+
+
+@contextmanager
+def _sink(
+    destination: Path, configuration: Configuration, status: console.Status, *, resume: bool, force: bool
+) -> Iterator[Sink]:
+    """Where the triples go: a file with a journal beside it, or a stream."""
+    if output.is_kept(destination):
+        with JournaledOutput(destination, configuration, resume=resume, force=force) as journaled:
+            yield journaled
+    else:
+        with output.json_lines(destination, force=force) as lines:
+            yield _Stream(lines, status)
+
+
+def _todo(
+    batches: Batches[Document], sink: Sink, tally: Tally, watch: Stopwatch
+) -> Iterator[Sequence[Document]] | None:
+    """What is to be extracted; None if nothing is, which shows before a model is loaded."""
+    if batches.is_empty(SILENCE):
+        return None
+    todo = unfinished(watch.over(batches, "reading"), sink, tally)
+    if not sink.finished.documents:
+        return todo
+    first = next(todo, None)
+    if first is None:
+        _logger.info("nothing is left to do: what could be read is finished")
+        return None
+    return chain([first], todo)
+
+
+@contextmanager
+def _loaded(setup: Setup, devices: Sequence[str], stop: Callable[[], None], watch: Stopwatch) -> Iterator[Extractor]:
+    """An extractor. Once it is loaded, a signal ends the run by `stop`, and not in the middle of a batch."""
+    with ExitStack() as stack:
+        with watch.part("loading"):
+            extracts = stack.enter_context(extractor(setup, devices))
+
+        def stop_all() -> None:
+            stop()
+            extracts.stop()
+
+        stack.enter_context(console.interruptible(stop_all))
+        yield extracts
+
+
+@contextmanager
+def _accounts(
+    tally: Tally,
+    watch: Stopwatch,
+    bundle: Bundle,
+    setup: Setup,
+    destination: Path,
+    report: Path | None,
+    details: Mapping[str, object],
+) -> Iterator[None]:
+    """Says in the end, however that comes, what became of the documents, and how to go on.
+
+    Raises:
+        typer.Exit: some failed.
+    """
     try:
-        with console.status("reading", quiet=quiet) as status, stream as batches:
-            if not batches.is_empty():
-                status.update(f"loading {bundle.name}")
-                pipeline = setup.pipeline(device)
-                with output.json_lines(destination, force=force) as lines:
-                    for batch in batches:
-                        status.update(str(tally))
-                        found = pipeline.extract(batch)
-                        with status.cleared():
-                            lines.write(triple for triples in found for triple in triples)
-                        tally.add(found)
+        yield
     finally:
-        if (tally.documents or tally.failed) and not isinstance(sys.exception(), BrokenPipeError):
-            _logger.info("%s, %.1f s", tally, monotonic() - start)
-    if tally.failed:
-        raise typer.Exit(SOME_FAILED if tally.documents else InputError.exit_code)
+        error = sys.exception()
+        code = console.exit_code(error) if error else tally.exit_code
+        changed = identity.changed(setup.state or "", identity.state(bundle))
+        if changed:
+            _logger.warning("the bundle changed during the run, which went on with what it had loaded: %s", changed[0])
+        if (tally.done or tally.failures) and code != console.CLOSED_PIPE:
+            _logger.info("%s, %s", tally, watch)
+        if error and tally.done and output.is_kept(destination):
+            _logger.info("the same command goes on from here with --resume")
+        if report:
+            digest = _digest(destination)
+            content = reports.record(tally, watch, code, **details, changed_files=changed, output_sha256=digest)
+            _write_report(report, content, error)
+    if code:
+        raise typer.Exit(code)
 
 
-def _check(destination: Path, paths: Sequence[str], *, force: bool) -> None:
-    """Finds out whether the output can be written, and is not the input as well."""
-    if destination.is_file() and any(Path(path).is_file() and destination.samefile(path) for path in paths):
-        raise ConfigurationError("is the input as well", where=str(destination))
-    output.check(destination, force=force)
+def _write_report(path: Path, content: object, error: BaseException | None) -> None:
+    """Writes the report. If that fails, it is the run's error only if there is no other."""
+    try:
+        reports.write(path, content)
+    except OutputError as failed:
+        if error is None:
+            raise
+        console.report(failed)
+
+
+def _digest(destination: Path) -> str | None:
+    """The sha256 of the output, if it is a file."""
+    return identity.file_digest(destination) if destination.is_file() else None
+
+
+def _are_files(paths: Sequence[str]) -> bool:
+    """Whether all of the input lies in files, so that there is never a wait for it."""
+    try:
+        return all(stat.S_ISREG((os.fstat(0) if path == "-" else os.stat(path)).st_mode) for path in paths)
+    except (OSError, ValueError):
+        return False
 
 
 def _stdin(paths: Sequence[str]) -> BinaryIO | None:
@@ -150,14 +351,20 @@ def _stdin(paths: Sequence[str]) -> BinaryIO | None:
 def _readable(items: Iterable[Document | InputError], tally: Tally, on_error: OnError) -> Iterator[Document]:
     """The documents alone. The others are reported, or end it all."""
     for item in items:
+        tally.read += 1
         if isinstance(item, Document):
             yield item
-        elif on_error == "stop":
+            continue
+        tally.fail(item)
+        if on_error == "stop":
             raise item
-        else:
-            tally.failed += 1
-            console.report(item)
+        console.report(item)
 
 
-def _count(number: int, name: str) -> str:
-    return f"{number:,} {name}{'' if number == 1 else 's'}"
+def _report_failed(results: Iterable[Result], on_error: OnError) -> None:
+    """Reports documents that failed, or ends it all with the first one."""
+    for result in results:
+        if result.error:
+            if on_error == "stop":
+                raise result.error
+            console.report(result.error)

@@ -1,9 +1,12 @@
 """The options that commands share, each declared once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from autore_cli.model.weights import Weights
+from autore_cli.stages import PARADIGMS
 
 INPUT, MODEL, OUTPUT, MESSAGES = "Input", "Model", "Output", "Messages"
 
@@ -30,12 +33,31 @@ Schema = Annotated[
     ),
 ]
 
+Paradigm = Annotated[
+    str | None,
+    typer.Option(
+        "--paradigm",
+        metavar="|".join(PARADIGMS),
+        help="The stages, and what each is given. Without it, the bundle's own.",
+        rich_help_panel=MODEL,
+    ),
+]
+
 BatchSize = Annotated[
     str,
     typer.Option(
         "--batch-size",
         metavar="N|auto",
-        help="Passages that the model reads at once, each with its prompts; auto is 8.",
+        help="Passages that the model reads at once, each with its prompts; auto is 4 on a CPU, 8 on a GPU.",
+        rich_help_panel=MODEL,
+    ),
+]
+
+Dtype = Annotated[
+    Weights,
+    typer.Option(
+        "--dtype",
+        help="How weights are held: in 4 bit (nf4), or unpacked, which is faster and takes more memory.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -50,6 +72,16 @@ Device = Annotated[
     ),
 ]
 
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        metavar="",
+        help="Run the Python files that come with the base. They may do anything that you may.",
+        rich_help_panel=MODEL,
+    ),
+]
+
 Force = Annotated[
     bool,
     typer.Option("--force", metavar="", help="Replace what is there already.", rich_help_panel=OUTPUT),
@@ -60,13 +92,22 @@ Quiet = Annotated[
     typer.Option("--quiet", "-q", metavar="", help="Write errors alone to stderr.", rich_help_panel=MESSAGES),
 ]
 
+LogFormat = Annotated[
+    Literal["text", "json"],
+    typer.Option(
+        "--log-format",
+        help="How messages are written to stderr: as lines for people, or each as a JSON object on a line.",
+        rich_help_panel=MESSAGES,
+    ),
+]
+
 Verbose = Annotated[
     bool,
     typer.Option(
         "--verbose",
         metavar="",
         envvar="AUTORE_DEBUG",
-        help="Write details, and the traceback of an error, to stderr.",
+        help="Write details, timings, and the traceback of an error, to stderr.",
         rich_help_panel=MESSAGES,
     ),
 ]

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import orjson
 
-from autore_cli.errors import OutputError
+from autore_cli.errors import OutputError, writing
 
 STDOUT = Path("-")
 
@@ -29,24 +29,34 @@ class JsonLines:
             OutputError: the disk is full or the like.
             BrokenPipeError: whoever read the output has closed it.
         """
-        with named(self.name):
+        with writing(self.name):
             self.stream.write(b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records))
             self.stream.flush()
 
 
-def check(path: Path, *, force: bool) -> None:
+def is_kept(path: Path) -> bool:
+    """Whether what is written there is kept, as in a file, and not in a pipe or a device. There need be nothing yet."""
+    return path != STDOUT and (path.is_file() or not path.exists())
+
+
+def check(path: Path, *, force: bool, hint: str | None = None) -> None:
     """Finds out, without a trace, whether `json_lines` could open `path`.
+
+    Args:
+        path: what it is about.
+        force: whether what is there is to be replaced.
+        hint: what else can be done about a file that is there.
 
     Raises:
         OutputError: it can't be written, or is there already and not to be replaced (`force`).
     """
-    with named(str(path)):
+    with writing(str(path)):
         if path == STDOUT:
             return
         if path.is_dir():
             raise OutputError("is a folder", where=str(path))
         if path.is_file() and not force:
-            raise _exists(path)
+            raise OutputError("exists already", where=str(path), hint=hint or "--force replaces it")
         target = path if path.exists() else path.resolve().parent
         if not target.exists():
             raise OutputError("its folder does not exist", where=str(path), hint=f"mkdir -p {path.parent}")
@@ -62,12 +72,12 @@ def json_lines(path: Path, *, force: bool) -> Iterator[JsonLines]:
         OutputError: it can't be written, or is there already and not to be replaced (`force`).
     """
     name = "stdout" if path == STDOUT else str(path)
-    with named(name):
+    with writing(name):
         stream = _open(path, force=force)
     try:
         yield JsonLines(stream, name)
     finally:
-        with named(name):
+        with writing(name):
             stream.close()
 
 
@@ -78,7 +88,7 @@ def write(data: bytes) -> None:
         OutputError: the disk is full or the like.
         BrokenPipeError: whoever read the output has closed it.
     """
-    with named("stdout"), _open(STDOUT, force=False) as stream:
+    with writing("stdout"), _open(STDOUT, force=False) as stream:
         stream.write(data)
 
 
@@ -89,20 +99,3 @@ def _open(path: Path, *, force: bool) -> BinaryIO:
         return open(sys.stdout.fileno(), "wb", closefd=False)  # buffered, whatever PYTHONUNBUFFERED says
     is_special = path.exists() and not path.is_file()  # a pipe or a device, which keeps nothing to be replaced
     return path.open("wb" if force or is_special else "xb")
-
-
-@contextmanager
-def named(name: str) -> Iterator[None]:
-    """Turns the system's errors into an OutputError that says which output it is; a broken pipe stays one."""
-    try:
-        yield
-    except FileExistsError:
-        raise _exists(Path(name)) from None
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"can't be written: {error.strerror}", where=name) from error
-
-
-def _exists(path: Path) -> OutputError:
-    return OutputError("exists already", where=str(path), hint="--force replaces it")

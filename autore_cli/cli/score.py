@@ -11,7 +11,7 @@ import typer
 from autore_cli import schema as schemas
 from autore_cli import scoring
 from autore_cli.cli import console, options, output, score_view
-from autore_cli.errors import ConfigurationError
+from autore_cli.errors import ConfigurationError, writing
 from autore_cli.scoring import plot as pictures
 from autore_cli.scoring.markdown import markdown
 from autore_cli.scoring.tables import By, tables
@@ -111,6 +111,7 @@ def score(
     force: options.Force = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
+    log_format: options.LogFormat = "text",
 ) -> None:
     """Score predicted triples against gold.
 
@@ -119,7 +120,7 @@ def score(
     its head and tail equal any names of the two entities of a gold fact of that
     relation. Each fact can be found once; repeats of a found one don't count.
     """
-    console.configure(quiet=quiet, verbose=verbose)
+    console.configure(quiet=quiet, verbose=verbose, log_format=log_format)
     if as_json and as_markdown:
         raise ConfigurationError("--json and --markdown exclude each other")
     if against and not resamples:
@@ -154,6 +155,6 @@ def _write(data: bytes) -> None:
     Raises:
         OutputError: the disk is full or the like.
     """
-    with output.named("stdout"):
+    with writing("stdout"):
         sys.stdout.buffer.write(data)
         sys.stdout.flush()

@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from typing import Literal
 
@@ -20,6 +19,7 @@ from autore_cli.scoring.predictions import Prediction, read_predictions
 from autore_cli.scoring.resampling import Difference, Interval, Row, compare, intervals, totals
 from autore_cli.scoring.sources import Source
 from autore_cli.scoring.tally import Tally, check, tally, warnings
+from autore_cli.versions import version
 
 Role = Literal["predictions", "gold", "train", "against"]
 
@@ -135,7 +135,7 @@ def score(sources: Mapping[Role, Source], schema: Schema, options: Options = Opt
     names = {relation.id: relation.name for relation in schema}
     resampling = (figures_of, options.resamples, options.seed)
     return Report(
-        autore=_version(),
+        autore=version("autore") or "not installed",
         python=platform.python_version(),
         schema=schema.name,
         options=options,
@@ -211,10 +211,3 @@ def _groups(figures_of_key: Mapping[str, Figures], names: Mapping[str, str] | No
 
 def _format(source: Source) -> Literal["json", "jsonl"]:
     return "json" if source.is_array else "jsonl"
-
-
-def _version() -> str:
-    try:
-        return version("autore")
-    except PackageNotFoundError:
-        return "not installed"

@@ -105,10 +105,11 @@ def test_a_closed_pipe_is_no_error(arguments: list[str]) -> None:
     assert done.returncode in (1, 141)
 
 
-def test_a_full_disk_is_an_error() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["extract", "--help"]])
+def test_a_full_disk_is_an_error(arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [*COMMAND, "--version"], stdout=full, stderr=subprocess.PIPE, env=environment(), check=False
+            [*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, env=environment(), check=False
         )
     assert done.returncode == 5
     assert done.stderr.decode() == "autore: error: stdout: can't be written: No space left on device\n"

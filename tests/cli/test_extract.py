@@ -1,5 +1,7 @@
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,6 +14,7 @@ from typing import IO, Any
 
 import pytest
 
+from autore_cli.runs.reports import PARTS
 from tests.cli.command import COMMAND, TIMEOUT, autore, environment, messages
 
 TEXT = "Mara Lindqvist was born in Fjellhavn. Her husband Tomas Reval wrote The Quiet Harbour there."
@@ -50,7 +53,11 @@ def test_triples_of_files_of_all_formats(bundle: Path, document: Path, tmp_path:
             assert {texts[triple["doc"]][start:end] for start, end in triple[f"{name}_spans"]} == {triple[name]}
         assert 0 < triple["score"] <= 1
     (closing,) = messages(done)
-    assert closing.startswith(f"autore: 4 documents, {len(found)} triples, ")
+    assert re.fullmatch(
+        rf"autore: 4 documents, {len(found)} triples, 4 windows, "
+        r"\d+\.\d s \(loading \d+\.\d, reading 0\.\d, extracting \d+\.\d, writing 0\.\d\)",
+        closing,
+    )
 
 
 def test_options_narrow_what_comes_out(bundle: Path, tmp_path: Path) -> None:
@@ -122,7 +129,8 @@ def test_triples_stream_until_a_signal_ends_it(bundle: Path, number: int, code: 
         process.send_signal(number)
         assert process.wait(TIMEOUT) == code
         assert process.stderr is not None
-        closing, last = process.stderr.read().decode().splitlines()
+        first, closing, last = process.stderr.read().decode().splitlines()
+        assert first == "autore: finishing what has begun; once more ends it at once"
         assert closing.startswith("autore: 2 documents, ")
         assert last == f"autore: {word}"
 
@@ -195,6 +203,58 @@ def test_empty_or_closed_stdin(bundle: Path) -> None:
     assert messages(closed) == ["autore: error: stdin: can't be read: Bad file descriptor"]
 
 
+def test_a_report_accounts_for_every_document(bundle: Path, document: Path, tmp_path: Path) -> None:
+    (tmp_path / "mixed.jsonl").write_bytes(BROKEN)
+    output, report = tmp_path / "out.jsonl", tmp_path / "report.json"
+    arguments: list[str | Path] = ["extract", "--model", bundle, "--report", report, "--batch-size", "2", "mixed.jsonl"]
+    arguments.append(document.name)
+    assert autore(*arguments, "--output", output, cwd=tmp_path).returncode == 1
+    content = json.loads(report.read_bytes())
+    assert content["exit_code"] == 1
+    assert content["documents"] == {
+        "read": 5,
+        "done": 2,
+        "earlier": 0,
+        "failed": 3,
+        "unfinished": 0,
+        "truncated": 0,
+    }
+    assert [(each["id"], each["place"]) for each in content["failures"]] == [
+        (None, "mixed.jsonl:2"),
+        (None, "mixed.jsonl:3"),
+        (None, "mixed.jsonl:4"),
+    ]
+    assert content["failures"][1]["reason"] == "no 'text'"
+    assert (content["windows"], content["triples"]) == (2, len(output.read_bytes().splitlines()))
+    seconds = content["seconds"]
+    assert sum(seconds[part] for part in PARTS) == pytest.approx(seconds["total"], rel=0.2)
+    assert seconds["loading"] > 0 < seconds["extracting"]
+    assert content["output_sha256"] == hashlib.sha256(output.read_bytes()).hexdigest()
+    assert content["configuration"].keys() >= {"autore", "bundle", "schema", "min_score"}
+    assert content["run"]["batch_size"] == 2
+    assert content["versions"]["torch"]
+
+    report.write_text("precious")
+    refused = autore(*arguments, cwd=tmp_path)
+    assert (refused.returncode, messages(refused)[0]) == (5, f"autore: error: {report}: exists already")
+    assert report.read_text() == "precious"
+    alone = autore(*arguments, "--force", cwd=tmp_path)
+    assert alone.stdout == output.read_bytes()
+    assert json.loads(report.read_bytes())["output_sha256"] is None
+    for path, message in (("-", "--report: '-' is no file"), ("mixed.jsonl", "mixed.jsonl: is the input as well")):
+        wrong = autore("extract", "--model", bundle, "--report", path, "mixed.jsonl", cwd=tmp_path)
+        assert wrong.returncode == 2
+        assert messages(wrong)[0].startswith(f"autore: error: {message}")
+
+
+def test_several_devices_give_what_one_gives(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "many.jsonl").write_bytes(lines(*({"text": TEXT} for _ in range(40))))
+    one = autore("extract", "--model", bundle, tmp_path / "many.jsonl")
+    several = autore("extract", "--model", bundle, "--devices", "cpu,cpu", tmp_path / "many.jsonl")
+    assert (several.returncode, several.stdout) == (0, one.stdout)
+    assert messages(several)[0].startswith("autore: 40 documents, ")
+
+
 def test_output_that_cannot_be_written(bundle: Path, document: Path, tmp_path: Path) -> None:
     def attempt(path: str | Path) -> tuple[int, str]:
         done = autore("extract", "--model", bundle, "--output", path, document)
@@ -219,6 +279,8 @@ def test_output_that_cannot_be_written(bundle: Path, document: Path, tmp_path: P
             "autore: error: nowhere.toml: schema can't be read: No such file or directory",
         ),
         (["--batch-size", "none"], 2, "autore: error: --batch-size: 'none' is neither 'auto' nor a number above 0"),
+        (["--devices", "many"], 2, "autore: error: --devices: 'many' is neither a number from 1 to"),
+        (["--devices", "2", "--device", "cpu"], 2, "autore: error: --devices says what --device does, and more: give"),
         (["--model", "nowhere"], 4, "autore: error: no bundle 'nowhere'"),
     ],
 )
@@ -227,7 +289,7 @@ def test_settings_that_cannot_be_used(
 ) -> None:
     done = autore("extract", "--model", bundle, *arguments, document)
     assert (done.returncode, done.stdout) == (code, b"")
-    assert messages(done)[0] == message
+    assert messages(done)[0].startswith(message)
 
 
 def test_a_bundle_without_adapters_says_how_to_train_them(bundle: Path, document: Path, tmp_path: Path) -> None:

@@ -1,0 +1,3 @@
+from tests.cli.conftest import bundle
+
+__all__ = ["bundle"]
