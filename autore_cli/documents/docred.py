@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import orjson
 
+from autore_cli.documents.limits import Limits
 from autore_cli.documents.rendering import render
 from autore_cli.errors import InputError
 from autore_cli.records import AnnotatedDocument, Document, Entity, Fact, Span
@@ -69,9 +70,15 @@ def annotate(record: object, place: str, *, natural: bool = True) -> AnnotatedDo
         raise _input_error(record, place, error) from None
 
 
-def plain(record: object, place: str) -> Document:
-    """The document of one DocRED record, whose annotations are not looked at. Raises InputError as `annotate`."""
+def plain(record: object, place: str, limits: Limits) -> Document:
+    """The document of one DocRED record, whose annotations are not looked at.
+
+    Raises:
+        InputError: as `annotate`, or it is too long.
+    """
     try:
+        if not limits.allow(_tokens(record)):
+            raise limits.too_long(place)
         return _document(record, place, natural=True)[0]
     except _BrokenRecordError as error:
         raise _input_error(record, place, error) from None
@@ -98,12 +105,17 @@ def _annotate(record: object, place: str, natural: bool) -> AnnotatedDocument:
 
 def _document(record: object, place: str, natural: bool) -> tuple[Document, _Rows]:
     title = _get(record, "title", str, "record")
+    text, rows = render(_tokens(record), natural=natural)
+    return Document(title, text, place), rows
+
+
+def _tokens(record: object) -> list[list[str]]:
+    """The tokens of each sentence."""
     sents = _get(record, "sents", list, "record")
     for i, tokens in enumerate(sents):
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise _BrokenRecordError(f"sentence {i} is not a list of tokens")
-    text, rows = render(sents, natural=natural)
-    return Document(title, text, place), rows
+    return sents
 
 
 def _entity(mentions: object, name: str, rows: _Rows) -> Entity:

@@ -1,6 +1,7 @@
 """What the user hands in (files or standard input; plain text, JSON lines or DocRED) as documents.
 
-A document that can't be used is not raised but yielded, as an InputError, so that the others go on.
+A document that can't be used is not raised but yielded, as an InputError, so that the others go on. However long a
+line is, no more of it is held than the longest document could fill.
 """
 
 import os
@@ -15,10 +16,14 @@ from typing import BinaryIO, Literal
 import orjson
 
 from autore_cli.documents.docred import load_records, plain
+from autore_cli.documents.limits import MAX_CHARS, Limits
 from autore_cli.errors import InputError
 from autore_cli.records import Document
 
 InputFormat = Literal["auto", "txt", "jsonl", "docred"]
+
+_MAX_ID = 1024
+_SKIPPED_AT_ONCE = 2**16
 
 _STDIN = "stdin"
 _FORMATS: dict[str, InputFormat] = {".txt": "txt", ".jsonl": "jsonl", ".json": "docred"}
@@ -27,7 +32,10 @@ _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read(
-    sources: Iterable[str], input_format: InputFormat = "auto", stdin: BinaryIO | None = None
+    sources: Iterable[str],
+    input_format: InputFormat = "auto",
+    stdin: BinaryIO | None = None,
+    max_chars: int = MAX_CHARS,
 ) -> Iterator[Document | InputError]:
     """Reads documents one by one, and of JSON lines never more than the line that is due.
 
@@ -38,37 +46,46 @@ def read(
             `NAME:LINE`. `docred`: a JSON list, the ids are the titles. `auto`: by the file's ending; standard input is
             `jsonl` when its first line that is not blank is a JSON object, else `txt` with the id `stdin`.
         stdin: standard input's bytes, by default the process's own.
+        max_chars: the longest text that a document may have, in code points. It bounds what is held in memory: of a
+            text 4 bytes a character, of a JSON line 12 and 1 MiB for its other fields, of a DocRED file 256 MiB.
 
     Yields:
         The documents in order, and in the place of each document or whole source that can't be used an InputError:
-        unreadable, empty, not UTF-8, malformed, or with an id that was there before.
+        unreadable, empty, too long, not UTF-8, malformed, or with an id that was there before.
     """
     seen: set[str] = set()
+    limits = Limits(max_chars)
     for source in sources:
-        for item in _source(source, input_format, stdin or sys.stdin.buffer):
-            yield _accept(item, seen) if isinstance(item, Document) else item
+        for item in _source(source, input_format, stdin or sys.stdin.buffer, limits):
+            yield _accept(item, seen, limits) if isinstance(item, Document) else item
 
 
-def _accept(document: Document, seen: set[str]) -> Document | InputError:
+def _accept(document: Document, seen: set[str], limits: Limits) -> Document | InputError:
     if not document.id:
         return InputError("the id is empty", where=document.place)
+    if len(document.id) > _MAX_ID:
+        return InputError(f"the id is longer than {_MAX_ID:,} characters", where=document.place)
     if document.id in seen:
         return InputError(f"the id {reprlib.repr(document.id)} is taken by an earlier document", where=document.place)
     if not document.text or document.text.isspace():
         return InputError("the text is empty", where=document.place)
+    if len(document.text) > limits.chars:
+        return limits.too_long(document.place)
     seen.add(document.id)
     return document
 
 
-def _source(source: str, input_format: InputFormat, stdin: BinaryIO) -> Iterator[Document | InputError]:
+def _source(source: str, input_format: InputFormat, stdin: BinaryIO, limits: Limits) -> Iterator[Document | InputError]:
     """Yields a source's documents; what keeps it from being read (further) is its last item."""
     place = _STDIN if source == "-" else source
     try:
         with _open(source, stdin) as stream:
-            lines = _lines(stream, place)
+            if input_format == "auto" and source != "-":
+                input_format = _by_ending(source)
+            lines = _lines(stream, place, limits.docred if input_format == "docred" else limits.line)
             if input_format == "auto":
-                input_format, lines = _sniff(lines) if source == "-" else (_by_ending(source), lines)
-            yield from _READERS[input_format](lines, place)
+                input_format, lines = _sniff(lines, limits)
+            yield from _READERS[input_format](lines, place, limits)
     except InputError as error:
         yield error
     except OSError as error:
@@ -94,15 +111,35 @@ def _hint(error: OSError) -> str | None:
     return None
 
 
-def _lines(stream: BinaryIO, place: str) -> Iterator[bytes]:
-    """The lines without a byte order mark. Raises InputError when there are none, or they are UTF-16."""
-    first = stream.readline()
+def _lines(stream: BinaryIO, place: str, limit: int) -> Iterator[bytes]:
+    """The lines as of `_cut_lines`, without a byte order mark. Raises InputError for none at all, and for UTF-16."""
+    lines = _cut_lines(stream, limit)
+    first = next(lines, b"")
     if first.startswith(_UTF16_BOMS):
         raise InputError("not UTF-8 but UTF-16", where=place, hint="convert it: iconv -f UTF-16 -t UTF-8")
     first = first.removeprefix(_BOM)
     if not first:
         raise InputError("empty", where=place)
-    return chain([first], stream)
+    return chain([first], lines)
+
+
+def _cut_lines(stream: BinaryIO, limit: int) -> Iterator[bytes]:
+    """The lines; of one with more bytes than `limit` one byte more, and the rest is skipped."""
+    while line := stream.readline(limit + 1):
+        yield line
+        if len(line) > limit:
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(_SKIPPED_AT_ONCE)
+
+
+def _whole(lines: Iterable[bytes], limit: int, error: InputError) -> bytes:
+    """All lines as one. Raises the error when they have more bytes than `limit`."""
+    whole = bytearray()
+    for line in lines:
+        whole += line
+        if len(whole) > limit:
+            raise error
+    return bytes(whole)
 
 
 def _by_ending(path: str) -> InputFormat:
@@ -115,36 +152,43 @@ def _by_ending(path: str) -> InputFormat:
     return _FORMATS[ending]
 
 
-def _sniff(lines: Iterator[bytes]) -> tuple[InputFormat, Iterator[bytes]]:
+def _sniff(lines: Iterator[bytes], limits: Limits) -> tuple[InputFormat, Iterator[bytes]]:
     """The format by the first line that isn't blank, and all lines again."""
     head = []
+    size = 0
     for line in lines:
         head.append(line)
-        if line.strip():
+        size += len(line)
+        if line.strip() or size > limits.text:
             break
-    return "jsonl" if _is_json_object(head[-1]) else "txt", chain(head, lines)
+    return "jsonl" if _is_json_object(head[-1], limits) else "txt", chain(head, lines)
 
 
-def _is_json_object(line: bytes) -> bool:
+def _is_json_object(line: bytes, limits: Limits) -> bool:
+    if len(line) > limits.line:
+        return line.lstrip().startswith(b"{")
     try:
         return isinstance(orjson.loads(line), dict)
     except orjson.JSONDecodeError:
         return False
 
 
-def _read_txt(lines: Iterator[bytes], place: str) -> Iterator[Document | InputError]:
+def _read_txt(lines: Iterator[bytes], place: str, limits: Limits) -> Iterator[Document | InputError]:
     try:
-        text = b"".join(lines).decode()
+        text = _whole(lines, limits.text, limits.too_long(place)).decode()
     except UnicodeDecodeError as error:
         raise _not_utf8(error, place) from error
     yield Document(_printable(Path(place).stem), text.replace("\r\n", "\n").replace("\r", "\n"), place)
 
 
-def _read_jsonl(lines: Iterator[bytes], place: str) -> Iterator[Document | InputError]:
+def _read_jsonl(lines: Iterator[bytes], place: str, limits: Limits) -> Iterator[Document | InputError]:
     name = _printable(os.path.basename(place))
     blank = True
     for number, line in enumerate(lines, start=1):
-        if line.strip():
+        if len(line) > limits.line:
+            blank = False
+            yield limits.too_long(f"{place}:{number}")
+        elif line.strip():
             blank = False
             yield _json_document(line, f"{name}:{number}", f"{place}:{number}")
     if blank:
@@ -174,13 +218,14 @@ def _json_document(line: bytes, default_id: str, place: str) -> Document | Input
     return Document(str(identifier), fields["text"], place)
 
 
-def _read_docred(lines: Iterator[bytes], place: str) -> Iterator[Document | InputError]:
-    records = load_records(b"".join(lines), place)
+def _read_docred(lines: Iterator[bytes], place: str, limits: Limits) -> Iterator[Document | InputError]:
+    error = InputError(f"larger than {limits.docred:,} bytes", where=place, hint="split it, or make it JSON lines")
+    records = load_records(_whole(lines, limits.docred, error), place)
     if not records:
         raise InputError("no documents, an empty list", where=place)
     for number, record in enumerate(records, start=1):
         try:
-            yield plain(record, f"{place}:{number}")
+            yield plain(record, f"{place}:{number}", limits)
         except InputError as error:
             yield error
 

@@ -91,14 +91,14 @@ class _Spacer:
         single = quote == "'"
         unpaired = left % 2 == 0
         before = tokens[i - 1] if i else ""
-        if unpaired and ((_ELISION if single else _NUMBER).fullmatch(before) or _all_closing(tokens[i + 1 :])):
+        if unpaired and ((_ELISION if single else _NUMBER).fullmatch(before) or _all_closing(tokens, i + 1)):
             return _BEFORE
         self._open[quote] = left > 0 or not single
         return _AFTER
 
 
-def _all_closing(tokens: Sequence[str]) -> bool:
-    return all(_CLOSING.fullmatch(token) for token in tokens)
+def _all_closing(tokens: Sequence[str], start: int) -> bool:
+    return all(_CLOSING.fullmatch(tokens[i]) for i in range(start, len(tokens)))
 
 
 def _touch(tokens: Sequence[str], i: int) -> _Touch:
