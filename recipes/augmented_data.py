@@ -22,7 +22,7 @@ def write(documents: Sequence[AnnotatedDocument], folder: Path, copies: int, kep
     rng = random.Random(seed)
     augmenter = Augmenter(documents)
     frequencies = Counter(fact.relation_id for document in documents for fact in document.facts)
-    settings = ExampleSettings(orders=1, negative_relations=6, negative_heads=3, wrong_candidates=8)
+    settings = ExampleSettings(orders=1, negative_relations=6, negative_heads=3, wrong_candidates=4)
     maker = ExampleMaker(paradigm("RHF"), PROMPTS, default(), settings, frequencies)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

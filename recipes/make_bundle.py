@@ -1,8 +1,7 @@
-"""Puts a bundle together: the trained base in 4 bit, its tokenizer, and bundle.toml with its digests."""
+"""Puts a bundle together: the trained base in 4 bit, its tokenizer, name shapes, and bundle.toml with its digests."""
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import torch
@@ -12,10 +11,8 @@ from autore_cli import schema as schemas
 from autore_cli.calibration import Calibration
 from autore_cli.model import copylm  # noqa: F401, registers its architecture
 from autore_cli.model.bundle import FILE
+from recipes import tokenizer
 from recipes.prompts import BUNDLE
-from recipes.start import minilm_folder
-
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
 
 def quantize(base: Path, output: Path) -> None:
@@ -31,8 +28,7 @@ def quantize(base: Path, output: Path) -> None:
     )
     model.config.dropout = 0.0  # fine-tuning has a dropout of its own
     model.save_pretrained(output)
-    for name in TOKENIZER:
-        shutil.copyfile(minilm_folder() / name, output / name)
+    tokenizer.save(output)
 
 
 def write_toml(bundle: Path, calibration: Calibration | None) -> None:
@@ -45,7 +41,8 @@ def write_toml(bundle: Path, calibration: Calibration | None) -> None:
         )
     relations = json.dumps([relation.id for relation in schemas.default()])
     text += f"\n[trained]\nrelations = {relations}\n\n[sha256]\n"
-    for file in sorted(bundle.rglob("*.safetensors")):
+    shapes = [bundle / BUNDLE.name_shapes.weights] if BUNDLE.name_shapes else []
+    for file in [*shapes, *sorted(bundle.rglob("*.safetensors"))]:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         text += f'"{file.relative_to(bundle).as_posix()}" = "{digest}"\n'
     (bundle / FILE).write_text(text)

@@ -44,26 +44,30 @@ class Settings:
         held_out: so many documents of Re-DocRED dev are left out, the last ones of a fixed shuffle.
         average: decay of the exponential moving average of the weights, which is what is saved.
         max_row: tokens of a packed row; prompts that don't fit are left for another epoch.
-        knowledgenet, fewrel: share of the documents that come from there.
+        knowledgenet, fewrel: documents that come from there, for each one of Re-DocRED.
+        start: the folder of a model to start from; None is MiniLM.
+        decay: the learning rate falls along a cosine; else it stays.
         kept: share of the examples of a kind that a row may hold, where it isn't all.
         weights: of each kind of example in the loss; within a kind it is the mean over completion tokens.
     """
 
-    steps: int = 2250
-    batch: int = 16
+    steps: int = 1000
+    batch: int = 20
     learning_rate: float = 5e-4
     head_learning_rate: float = 1e-3
-    warmup: int = 150
+    warmup: int = 30
     weight_decay: float = 0.01
     dropout: float = 0.1
     seed: int = 0
     held_out: int = 60
     average: float = 0.998
-    max_row: int = 2048
+    max_row: int = 1280
     knowledgenet: float = 0.0
     fewrel: float = 0.0
+    start: str | None = None
+    decay: bool = True
     examples: ExampleSettings = field(
-        default_factory=lambda: ExampleSettings(negative_relations=6, negative_heads=3, wrong_candidates=8)
+        default_factory=lambda: ExampleSettings(negative_relations=6, negative_heads=3, wrong_candidates=4)
     )
     augmentation: Augmentation = field(default_factory=Augmentation)
     weights: dict[str, float] = field(
@@ -78,7 +82,7 @@ class Settings:
         }
     )
     kept: dict[str, float] = field(
-        default_factory=lambda: {"relation choose": 0.6, "head choose": 0.35, "fact choose": 0.35, "names": 0.5}
+        default_factory=lambda: {"relation choose": 0.3, "head choose": 0.25, "fact choose": 0.2, "names": 0.5}
     )
 
 
@@ -196,8 +200,9 @@ def corpora(
 
 
 def rate(step: int, settings: Settings) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    return min(1.0, (step + 1) / settings.warmup) * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    """Linear warm-up, then a cosine to zero, or none."""
+    fallen = 0.5 * (1 + math.cos(math.pi * step / settings.steps)) if settings.decay else 1.0
+    return min(1.0, (step + 1) / settings.warmup) * fallen
 
 
 def make_optimizer(model: CopyLM, settings: Settings) -> torch.optim.Optimizer:
@@ -213,12 +218,19 @@ def make_optimizer(model: CopyLM, settings: Settings) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, betas=(0.9, 0.98))
 
 
+def _model(settings: Settings) -> CopyLM:
+    if settings.start is None:
+        return initial_model(settings.dropout)
+    model: CopyLM = CopyLM.from_pretrained(settings.start, dtype=torch.float32, dropout=settings.dropout)
+    return model
+
+
 def train(data: Path, output: Path, settings: Settings, device: str, workers: int) -> None:
     """Trains and saves the averaged weights in `output`, with `run.json`."""
     torch.manual_seed(settings.seed)
     found, _ = corpora(data, settings)
     loader = DataLoader(Rows(found, settings), batch_size=None, num_workers=workers)
-    model: Any = initial_model(settings.dropout)
+    model: Any = _model(settings)
     model.to(device).train()
     decay: Any = torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
     average: Any = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=decay)

@@ -26,7 +26,7 @@ Facts = dict[tuple[str, str, str], int]
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One candidate: its document, its probabilities, and the gold fact that it names, or None."""
+    """One candidate: its document, its evidence, and the gold fact that it names, or None."""
 
     document: int
     probabilities: tuple[float, ...]
@@ -51,12 +51,13 @@ def tune(bundle: Bundle, documents: Sequence[AnnotatedDocument], device: str = "
         bundle.prompts(),
         {name: stage.decoding for name, stage in bundle.stages.items()},
         schemas.default(),
+        shapes=bundle.shapes(),
     )
     plain = [annotated.document for annotated in documents]
     found = [
         each for start in range(0, len(plain), BATCH) for each in pipeline.candidates(plain[start : start + BATCH])
     ]
-    rows = tried(documents, found, {relation.name: relation.id for relation in schemas.default()})
+    rows = tried(documents, found, pipeline)
     return best(rows, fit(rows), gold=sum(len(annotated.facts) for annotated in documents))
 
 
@@ -71,16 +72,17 @@ def gold_facts(document: AnnotatedDocument) -> Facts:
 
 
 def tried(
-    documents: Sequence[AnnotatedDocument], found: Sequence[Sequence[Candidate]], ids: dict[str, str]
+    documents: Sequence[AnnotatedDocument], found: Sequence[Sequence[Candidate]], pipeline: Pipeline
 ) -> list[Tried]:
-    """What the stages found, held against the gold facts. `ids` are relation ids by name."""
+    """What the pipeline found in each document, held against the gold facts."""
+    ids = {relation.name: relation.id for relation in pipeline.schema}
     rows = []
     for index, (document, candidates) in enumerate(zip(documents, found, strict=True)):
         facts = gold_facts(document)
         for candidate in candidates:
             parts = candidate.parts
             key = (normalise(parts["head"]), ids[parts["relation"]], normalise(parts["tail"]))
-            rows.append(Tried(index, candidate.probabilities, facts.get(key)))
+            rows.append(Tried(index, pipeline.evidence(candidate), facts.get(key)))
     return rows
 
 
