@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 FILE = Path(__file__).with_suffix(".md")
-COMMANDS = ("", "extract", "build-data", "finetune", "score")
+COMMANDS = ("", "extract", "build-data", "finetune", "score", "doctor")
 PLAIN_TERMINAL = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "dumb"}
 
 

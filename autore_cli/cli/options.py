@@ -48,7 +48,7 @@ BatchSize = Annotated[
     typer.Option(
         "--batch-size",
         metavar="N|auto",
-        help="Passages that the model reads at once, each with its prompts; auto is 4 on a CPU, 8 on a GPU.",
+        help="Passages that the model reads at once, each with its prompts; auto is 4 on a CPU, 16 on a GPU.",
         rich_help_panel=MODEL,
     ),
 ]

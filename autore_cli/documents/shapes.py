@@ -18,6 +18,7 @@ from autore_cli.records import Span
 
 _KEPT = frozenset({*",.;:'\"()-–—&/$%", "'s", "’s", "of", "the", "and", "in", "de", "to", "at", "a"})
 _LOWEST = -30.0  # log odds, beyond which all is the same
+_UNKNOWN = 0.5
 _MANY = 7
 _SHORT = 3
 
@@ -37,7 +38,12 @@ class NameShapes:
     least: float = 0.0
 
     def likely(self, text: str) -> dict[Span, float]:
-        """The candidate spans of a text that are likely enough, in order, each with its probability to be a name."""
+        """The candidate spans of a text that are likely enough, in order, each with its probability to be a name.
+
+        In a text without capitals, be it for its script or for its writer, shapes tell nothing: all are equally likely.
+        """
+        if text == text.lower():
+            return dict.fromkeys(candidate_spans(text), _UNKNOWN)
         chances = ((span, self._chance(found)) for span, found in features(text))
         return {span: chance for span, chance in chances if chance >= self.least}
 

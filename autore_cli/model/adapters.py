@@ -6,9 +6,10 @@ PEFT is imported where it is needed: it imports bitsandbytes, and `load_base` kn
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from safetensors.torch import load_file
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from autore_cli.errors import BundleError
@@ -51,6 +52,43 @@ def use_adapter(model: "PeftModel | PreTrainedModel", name: str | None) -> None:
         model.base_model.set_adapter([name] if name else [], inference_mode=True)  # type: ignore[operator]
     elif name:
         raise ValueError(f"no adapter '{name}' on this model")
+
+
+class MergedAdapters:
+    """Adapters that are added to the weights of a base when they are used, so that they cost no time.
+
+    Args:
+        model: the base with its adapters. Its weights are not in 4 bit, and nobody else uses its adapters.
+    """
+
+    def __init__(self, model: "PeftModel | PreTrainedModel") -> None:
+        self._model = model
+        self._used: str | None = None
+        # Taking off again what was added would leave an error, and one more with every change.
+        self._layers = [(layer, [weight.clone() for weight in _base_weights(layer)]) for layer in _lora_layers(model)]
+
+    def use(self, name: str | None) -> None:
+        """Merges one adapter. None is the base as it is."""
+        if name == self._used:
+            return
+        for layer, originals in self._layers:
+            for weight, original in zip(_base_weights(layer), originals, strict=True):
+                weight.copy_(original)
+            layer.merged_adapters.clear()
+        use_adapter(self._model, name)
+        for layer, _ in self._layers:
+            layer.merge(adapter_names=[name] if name else [])
+        self._used = name
+
+
+def _lora_layers(model: nn.Module) -> list[Any]:
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
+
+
+def _base_weights(layer: Any) -> list[Tensor]:
+    return [parameter.data for parameter in layer.get_base_layer().parameters()]
 
 
 def _config(folder: Path) -> "LoraConfig":

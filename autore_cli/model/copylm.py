@@ -20,6 +20,8 @@ from transformers.cache_utils import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from autore_cli.model.linear import linear
+
 _NOT_PASSAGE = -1
 
 
@@ -29,8 +31,8 @@ class CopyLMConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
     Args:
         vocab_size: tokens, those of all cases together.
         cases: ways to write a token. Token `i` is the base token `i % (vocab_size / cases)` in case `i // (vocab_size /
-            cases)`: lower case, capitalised, upper case, say. An embedding of the case is added to that of the base token.
-            The vocabulary's softmax is over case 0, all others are copied only.
+            cases)`: lower case, capitalised, upper case, say. An embedding of the case is added to that of the base
+            token. The vocabulary's softmax is over case 0, all others are copied only.
         hidden_size: width.
         intermediate_size: width of the feed-forward layers.
         num_hidden_layers: blocks; the cache holds one layer more.
@@ -145,7 +147,7 @@ class CopyHead(nn.Module):
         """
         scores = (self.query(hidden).to(keys.dtype) @ keys.transpose(1, 2)) / math.sqrt(keys.shape[-1])
         scores = scores.masked_fill((passage < 0)[:, None, :], torch.finfo(scores.dtype).min)
-        written = functional.linear(hidden, vocabulary).to(keys.dtype)
+        written = linear(hidden, vocabulary).to(keys.dtype)
         gate = self.gate(hidden).to(keys.dtype).sigmoid()
         copied = gate * scores.softmax(-1)
         if wanted is None:
@@ -154,8 +156,18 @@ class CopyHead(nn.Module):
         else:
             chances = (written.gather(-1, wanted % len(vocabulary)) - written.logsumexp(-1, keepdim=True)).exp()
             mixed = (1 - gate) * chances * (wanted < len(vocabulary))
-            mixed = mixed + (copied[:, :, None] * (passage[:, None, None] == wanted[..., None])).sum(-1)
+            mixed = mixed + _summed(copied, passage, wanted)
         return (mixed + torch.finfo(mixed.dtype).tiny).log()
+
+
+def _summed(copied: Tensor, passage: Tensor, wanted: Tensor) -> Tensor:
+    """What the passage's places of each wanted token have together: `[rows, positions, prefix]` to `[.., wanted]`."""
+    tokens, place = passage.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    shares = copied.new_zeros(*copied.shape[:2], len(tokens))
+    shares = shares.scatter_add(-1, place[:, None].expand_as(copied), copied)
+    found = torch.searchsorted(tokens, wanted).clamp(max=len(tokens) - 1)
+    summed: Tensor = shares.gather(-1, found) * (tokens[found] == wanted)
+    return summed
 
 
 class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from autore_cli.generation import Listed
 from autore_cli.grammar import ListGrammar
 from autore_cli.model.context import Context, Run
+
+NOT_WANTED = -1
 
 
 class Choice(NamedTuple):
@@ -48,6 +51,7 @@ class ListDecoder:
     """
 
     __slots__ = (
+        "_allowed",
         "_cursor",
         "_limit",
         "_log_probability",
@@ -69,11 +73,12 @@ class ListDecoder:
         self._position = position
         self._limit = limit
         self._unread: list[int] = []
+        self._allowed: Sequence[int] = ()
         self._take_forced()
 
     def allowed(self) -> Sequence[int]:
-        """The token ids to choose from, at least two."""
-        return self._cursor.allowed()
+        """The token ids to choose from: at least two, or none when the list is done."""
+        return self._allowed
 
     def unread(self) -> Run:
         """The tokens that the model has to read before the next choice."""
@@ -89,6 +94,7 @@ class ListDecoder:
     def _take_forced(self) -> None:
         while not self.done and len(allowed := self._cursor.allowed()) == 1:
             self._take(Choice(allowed[0]))
+        self._allowed = () if self.done else allowed
 
     def _take(self, choice: Choice) -> None:
         self._unread.append(choice.token)
@@ -100,67 +106,62 @@ class ListDecoder:
         self.done = self._cursor.done or self._position + len(self._unread) > self._limit
 
 
-def complete(prompts: Context, rows: Sequence[Sequence[ListDecoder]], logits: Tensor, end_bias: float = 0.0) -> None:
-    """Decodes lists to their ends.
+def complete(prompts: Context, rows: Sequence[Sequence[ListDecoder]], end_bias: float = 0.0) -> None:
+    """Decodes lists to their ends, those behind the same prefix side by side in a row.
 
     Args:
         prompts: what has been read.
         rows: the lists of each of its rows.
-        logits: behind each list's prompt, `[rows, lists, vocabulary]`.
         end_bias: taken off the end token's logit, in nats.
     """
-    while places := _undone(rows):
-        growing = [rows[row][column] for row, column in places]
-        for decoder, choice in zip(growing, choose(logits, places, growing, end_bias), strict=True):
-            decoder.take(choice)
-        rows = [[decoder for decoder in lists if not decoder.done] for lists in rows]
+    while True:
+        rows = [[one for one in lists if not one.done] for lists in rows]
         kept = [row for row, lists in enumerate(rows) if lists]
         if not kept:
             return
         if len(kept) < len(rows):
             prompts, rows = prompts.select(kept), [rows[row] for row in kept]
-        logits = prompts.read([[decoder.unread() for decoder in lists] for lists in rows])
+        wanted = wanted_by([[one.allowed() for one in lists] for lists in rows])
+        scores = prompts.read([[one.unread() for one in lists] for lists in rows], wanted)
+        take_all(rows, scores, wanted, end_bias)
 
 
-def choose(
-    logits: Tensor, places: Sequence[tuple[int, int]], lists: Sequence[ListDecoder], end_bias: float
-) -> list[Choice]:
-    """The likeliest allowed token of each list; of equally likely ones, that which the grammar names first.
+def take_all(rows: Sequence[Sequence[ListDecoder]], scores: Tensor, wanted: Tensor, end_bias: float) -> None:
+    """As `take`, for lists side by side in rows: `scores` and `wanted` are `[rows, lists, wanted]`."""
+    places = [(row, column) for row, lists in enumerate(rows) for column, one in enumerate(lists) if not one.done]
+    if places:
+        row, column = torch.tensor(places, device=scores.device).unbind(1)
+        growing = [rows[row][column] for row, column in places]
+        take(scores[row, column], wanted.to(scores.device)[row, column], growing, end_bias)
+
+
+def wanted_by(rows: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+    """The token ids that each run of each row asks for, `[rows, runs, most]`, filled up with `NOT_WANTED`."""
+    runs = max(map(len, rows))
+    asked = list(chain.from_iterable([*row, *[()] * (runs - len(row))] for row in rows))
+    lengths = np.array([len(ids) for ids in asked])
+    table = np.full((len(asked), lengths.max()), NOT_WANTED)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = np.fromiter(chain.from_iterable(asked), np.int64)
+    return torch.from_numpy(table).view(len(rows), runs, -1)
+
+
+def take(scores: Tensor, wanted: Tensor, lists: Sequence[ListDecoder], end_bias: float) -> None:
+    """Lets each list go on by its likeliest allowed token; of equally likely ones, by that which is named first.
 
     Args:
-        logits: `[rows, columns, vocabulary]`.
-        places: each list's row and column.
+        scores: the logits of the allowed tokens, `[lists, wanted]`.
+        wanted: which they are; `NOT_WANTED` where there are no more.
         lists: the lists, none of them done.
         end_bias: taken off the end token's logit, in nats.
     """
-    device = logits.device
-    allowed = [decoder.allowed() for decoder in lists]
-    lengths = torch.tensor([len(ids) for ids in allowed], device=device)
-    # an entry for each allowed token of each list, which then go into a table of lists by tokens
-    tokens = torch.tensor(list(chain.from_iterable(allowed)), device=device)
-    owner = torch.arange(len(lists), device=device).repeat_interleave(lengths)
-    column = torch.arange(len(tokens), device=device) - (lengths.cumsum(0) - lengths)[owner]
-
-    def table(entries: Tensor, filling: float) -> Tensor:
-        return entries.new_full((len(lists), int(lengths.max())), filling).index_put((owner, column), entries)
-
-    ends = torch.tensor([decoder.grammar.end for decoder in lists], device=device)[owner]
-    separators = torch.tensor([decoder.grammar.separator for decoder in lists], device=device)[owner]
-    rows, columns = torch.tensor(places, device=device)[owner].unbind(1)
-    scores = logits[rows, columns, tokens]
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) - end_bias * (tokens == ends)
-    log_probabilities = table(scores, -math.inf).log_softmax(-1)
+    controls = torch.tensor([(one.grammar.end, one.grammar.separator) for one in lists], device=scores.device)
+    ends, separators = (wanted == control[:, None] for control in controls.unbind(1))
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) - end_bias * ends
+    log_probabilities = scores.masked_fill(wanted == NOT_WANTED, -math.inf).log_softmax(-1)
+    log_closing = log_probabilities.masked_fill(~(ends | separators), -math.inf).logsumexp(-1).clamp(max=0)
     best = log_probabilities.argmax(-1, keepdim=True)
-    closing = table((tokens == ends) | (tokens == separators), False)
-    log_closing = log_probabilities.masked_fill(~closing, -math.inf).logsumexp(-1).clamp(max=0)
-    chosen = table(tokens, 0).gather(1, best)
-    return [
-        Choice(*choice)
-        for choice in zip(
-            chosen[:, 0].tolist(), log_probabilities.gather(1, best)[:, 0].tolist(), log_closing.tolist(), strict=True
-        )
-    ]
-
-
-def _undone(rows: Sequence[Sequence[ListDecoder]]) -> list[tuple[int, int]]:
-    return [(row, column) for row, lists in enumerate(rows) for column, one in enumerate(lists) if not one.done]
+    found = torch.stack(  # one tensor, since every transfer from a GPU waits for it
+        [wanted.gather(1, best)[:, 0], log_probabilities.gather(1, best)[:, 0], log_closing], dim=1
+    ).tolist()
+    for one, (token, log_probability, log_closing_) in zip(lists, found, strict=True):
+        one.take(Choice(int(token), log_probability, log_closing_))

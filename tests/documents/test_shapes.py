@@ -19,7 +19,13 @@ def test_what_is_likely_is_a_candidate(text: str, bias: float, weights: dict[str
     likely = NameShapes(bias, weights, least).likely(text)
     candidates = candidate_spans(text)
     assert list(likely) == [span for span in candidates if span in likely]
-    assert all(least <= chance <= 1 for chance in likely.values())
+    assert all(least <= chance <= 1 for chance in likely.values()) or text == text.lower()
+
+
+@given(TEXTS)
+def test_without_capitals_all_are_alike(text: str) -> None:
+    shapes = NameShapes(-5.0, {"first xx": -3.0}, least=0.9)
+    assert shapes.likely(text.lower()) == dict.fromkeys(candidate_spans(text.lower()), 0.5)
 
 
 @given(TEXTS)

@@ -20,7 +20,6 @@ from autore_cli.generation import Request
 from autore_cli.model.adapters import base_of, load_adapters, use_adapter
 from autore_cli.model.base import find_device, load_base
 from autore_cli.model.bundle import Bundle, read
-from autore_cli.model.copylm import CopyLM, CopyLMConfig
 from autore_cli.model.encoder import load_encoder
 from autore_cli.model.generator import TransformersGenerator
 from autore_cli.model.load import load
@@ -128,10 +127,7 @@ def test_an_unquantised_base_keeps_its_precision(bundle: Bundle) -> None:
 
 
 def test_the_small_architecture_loads_like_any_other(tmp_path: Path) -> None:
-    config = CopyLMConfig(
-        vocab_size=tiny.VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4
-    )
-    bundle = read(tiny.bundle(tmp_path / "small", kind="wordpiece", causal_lm=CopyLM(config)))
+    bundle = read(tiny.bundle(tmp_path / "small", kind="wordpiece", causal_lm=tiny.copylm()))
     generator = load(bundle, device="cpu", batch_size=2)
     assert generator.batch_size == 2
     assert len({tuple(generator.choose(stage, REQUESTS)) for stage in tiny.STAGES}) == len(tiny.STAGES)

@@ -12,6 +12,7 @@ from transformers.cache_utils import DynamicCache
 from autore_cli.model.copylm import CopyLM, CopyLMConfig
 from autore_cli.model.logits import logits_at
 from autore_cli.model.packing import PREFIX, Layout, attention_mask, layout
+from tests.model import tiny
 
 PREFIXES = [[5, 6, 7, 8, 9], [10, 11, 12]]
 PROMPTS = [[[20, 21], [22, 23, 24]], [[25, 26]]]
@@ -19,18 +20,8 @@ PROMPTS = [[[20, 21], [22, 23, 24]], [[25, 26]]]
 
 @pytest.fixture(params=[1, 2], ids=["one case", "two cases"])
 def model(request: pytest.FixtureRequest) -> CopyLM:
-    torch.manual_seed(0)
-    config = CopyLMConfig(
-        vocab_size=64,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_prefix=16,
-        cases=request.param,
-    )
-    model = CopyLM(config)
-    model.double().eval()  # type: ignore[no-untyped-call]
+    model = tiny.copylm(vocab_size=64, hidden_size=32, intermediate_size=64, max_prefix=16, initializer_range=0.02)
+    model.double()
     return model
 
 

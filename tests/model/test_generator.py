@@ -19,9 +19,8 @@ from autore_cli.errors import BundleError, ConfigurationError
 from autore_cli.generation import Generator, Listed, Request
 from autore_cli.grammar import ListGrammar, Trie
 from autore_cli.model import bundle as bundles
-from autore_cli.model.copylm import CopyLM, CopyLMConfig
 from autore_cli.model.encoder import TokenizerEncoder
-from autore_cli.model.generator import TransformersGenerator
+from autore_cli.model.generator import Pace, TransformersGenerator
 from tests.model import tiny
 
 ENCODER = TokenizerEncoder(tiny.tokenizer("bytelevel"))
@@ -31,22 +30,6 @@ STAGES = ("relation", "head", "fact")
 TOLERANCE = 1e-9
 
 Family = tiny.Family | Literal["copylm"]
-
-
-def copylm() -> PreTrainedModel:
-    torch.manual_seed(0)
-    config = CopyLMConfig(
-        vocab_size=tiny.VOCABULARY,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_prefix=POSITIONS // 2,
-        max_prompt=POSITIONS // 2,
-        initializer_range=0.3,
-    )
-    model: PreTrainedModel = CopyLM(config).eval()  # type: ignore[no-untyped-call]
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +45,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> bundles.Bundle:
 def adapted(family: Family, attention: str = "sdpa") -> PeftModel:
     """A tiny model in float64 with two random adapters."""
     if family == "copylm":
-        model = copylm()
+        model: PreTrainedModel = tiny.copylm(max_prefix=POSITIONS // 2, max_prompt=POSITIONS // 2)
     else:
         model = tiny.model(family, max_positions=POSITIONS)
         model.set_attn_implementation(attention)
@@ -162,9 +145,11 @@ def assert_close(found: Sequence[Listed], expected: Sequence[Listed], tolerance:
     batch_size=st.integers(1, 4),
     row_tokens=st.integers(1, 20),
     end_bias=st.sampled_from([0.0, 1.5, -0.5]),
+    slots=st.sampled_from([0, 1, 3, 4, 16]),
+    share=st.booleans(),
 )
 @settings(max_examples=15, deadline=None)
-def test_packed_is_token_for_token_what_each_prompt_alone_gives(
+def test_a_batch_is_token_for_token_what_each_prompt_alone_gives(
     bundle: bundles.Bundle,
     family: Family,
     asked: tuple[list[Request], list[ListGrammar]],
@@ -172,9 +157,17 @@ def test_packed_is_token_for_token_what_each_prompt_alone_gives(
     batch_size: int,
     row_tokens: int,
     end_bias: float,
+    slots: int,
+    share: bool,
 ) -> None:
     requests, asked_grammars = asked
-    generator = TransformersGenerator(adapted(family), ENCODER, bundle, batch_size=batch_size, row_tokens=row_tokens)
+    generator = TransformersGenerator(
+        adapted(family),
+        ENCODER,
+        bundle,
+        pace=Pace(batch_size, row_tokens, slots),
+        share=share,
+    )
     reference = Reference(family, stage)
     lists = generator.decode(stage, requests, asked_grammars, end_bias)
     for found, request, grammar in zip(lists, requests, asked_grammars, strict=True):
@@ -205,7 +198,7 @@ def test_eager_attention_gives_the_same(bundle: bundles.Bundle, family: tiny.Fam
 
 @pytest.fixture(scope="module")
 def generator(bundle: bundles.Bundle) -> TransformersGenerator:
-    return TransformersGenerator(adapted("mistral"), ENCODER, bundle, batch_size=4)
+    return TransformersGenerator(adapted("mistral"), ENCODER, bundle, pace=Pace(batch_size=4, row_tokens=1024))
 
 
 def test_the_order_of_requests_does_not_matter(generator: TransformersGenerator) -> None:
@@ -277,7 +270,7 @@ class Memory:
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_lack_of_memory_halves_the_batch(bundle: bundles.Bundle, caplog: pytest.LogCaptureFixture, rows: int) -> None:
     model = tiny.model(max_positions=POSITIONS)
-    generator = TransformersGenerator(model, ENCODER, without_adapters(bundle), batch_size=4, row_tokens=4)
+    generator = TransformersGenerator(model, ENCODER, without_adapters(bundle), pace=Pace(batch_size=4, row_tokens=4))
     chances, lists = generator.choose("head", REQUESTS), generator.decode("head", REQUESTS, GRAMMARS)
     model.register_forward_pre_hook(Memory(rows), with_kwargs=True)
     with caplog.at_level(logging.WARNING):
