@@ -8,6 +8,7 @@ the next tokens of all lists that are still growing. What comes out is what each
 import logging
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
-from autore_cli.errors import BundleError, ConfigurationError
+from autore_cli.errors import BundleError, LackOfMemoryError
 from autore_cli.generation import Encoder, Listed, Request
 from autore_cli.grammar import ListGrammar
 from autore_cli.model.adapters import MergedAdapters, base_of, use_adapter
@@ -57,6 +58,9 @@ ON_GPU = Pace(batch_size=16, row_tokens=512, slots=128)
 
 _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """All but cuDNN's, which plans anew for every length, and here lengths are seldom the same."""
+
+_OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "could not create a primitive")
+"""How torch and oneDNN say it on a CPU."""
 
 _Rows = Sequence[Sequence[int]]
 """The requests of each row, by their indices."""
@@ -124,7 +128,7 @@ class TransformersGenerator:
 
         Raises:
             BundleError: a prompt doesn't fit the model.
-            ConfigurationError: memory doesn't suffice for a single row.
+            LackOfMemoryError: memory doesn't suffice for a single row.
         """
         lists: dict[int, ListDecoder] = {}
 
@@ -143,7 +147,8 @@ class TransformersGenerator:
             self._slots.begin(None if self._merge else self._adapters[stage], longest)
         self._ask(stage, requests, wanted, decode)
         if self._slots:
-            self._slots.finish(end_bias)
+            with _memory():
+                self._slots.finish(end_bias)
         return [lists[index].found for index in range(len(requests))]
 
     def choose(self, stage: str, requests: Sequence[Request]) -> list[float]:
@@ -151,7 +156,7 @@ class TransformersGenerator:
 
         Raises:
             BundleError: a prompt doesn't fit the model.
-            ConfigurationError: memory doesn't suffice for a single row.
+            LackOfMemoryError: memory doesn't suffice for a single row.
         """
         chances: dict[int, float] = {}
 
@@ -179,7 +184,8 @@ class TransformersGenerator:
                 behind each, with these tokens, `[rows, requests, wanted]`.
         """
         self._check(requests)
-        self.use_adapter(self._adapters[stage])
+        with _memory():
+            self.use_adapter(self._adapters[stage])
         windows = self._windows(requests)
         while windows:
             batch = windows[: self.batch_size]
@@ -194,11 +200,9 @@ class TransformersGenerator:
 
     def _halve_batch(self, error: RuntimeError) -> None:
         """Makes the best of a lack of memory; raises any other error again."""
-        if not _is_out_of_memory(error):
-            raise error
-        if self.batch_size == 1:
-            hint = "try a smaller model, or --device cpu"
-            raise ConfigurationError("the memory doesn't suffice for a batch size of 1", hint=hint) from error
+        if self.batch_size == 1 or not _is_out_of_memory(error):
+            with _memory():
+                raise error
         self.batch_size //= 2
         logger.warning("out of memory: going on with a batch size of %d", self.batch_size)
 
@@ -272,8 +276,20 @@ def _segment(run: int) -> int:
     return PREFIX + 1 + run
 
 
+@contextmanager
+def _memory() -> Iterator[None]:
+    """Turns torch's lack of memory into an error of ours."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        hint = "try a smaller model, or --device cpu"
+        raise LackOfMemoryError("the memory doesn't suffice for a batch size of 1", hint=hint) from error
+
+
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
 def _limits(model: PreTrainedModel) -> tuple[float, float]:
