@@ -74,6 +74,11 @@ class OutputError(AutoreError):
     exit_code = 5
 
 
+def sayable(text: str) -> str:
+    """A text with escapes for what UTF-8, and so JSON, can't hold, as it may stand in names of files."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 @contextmanager
 def writing(where: str) -> Iterator[None]:
     """Turns the system's errors into an OutputError that says which output it is; a broken pipe stays one."""

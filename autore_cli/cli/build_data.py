@@ -17,7 +17,7 @@ from autore_cli import schema as schemas
 from autore_cli import stages as paradigms
 from autore_cli.cli import console, options, output
 from autore_cli.documents import Cut, annotated_windows, read_docred
-from autore_cli.errors import InputError, writing
+from autore_cli.errors import InputError, sayable, writing
 from autore_cli.examples import Example, ExampleMaker, ExampleSettings
 from autore_cli.generation import Encoder
 from autore_cli.model import bundle as bundles
@@ -182,9 +182,10 @@ def build_data(
 ) -> None:
     """Make training data for every stage of a bundle from annotated documents.
 
-    Writes a file for each stage (relation.jsonl, head.jsonl and fact.jsonl), the schema (schema.json), and how it all
-    came about (build.json). A document that is longer than the bundle's window is cut as in extraction.
-    The same documents and the same seed give the same data.
+    Writes a file for each stage (relation.jsonl, head.jsonl and fact.jsonl),
+    the schema (schema.json), and how it all came about (build.json). A document
+    that is longer than the bundle's window is cut as in extraction. The same
+    documents and the same seed give the same data.
     """
     console.configure(quiet=quiet, verbose=verbose, log_format=log_format)
     bundle = bundles.find(model)
@@ -221,7 +222,7 @@ def build_data(
             about = {
                 "paradigm": bundle.paradigm,
                 "bundle": bundle.name,
-                "sources": {path.name: bundles.digest(path) for path in paths},
+                "sources": {sayable(path.name): bundles.digest(path) for path in paths},
                 "seed": seed,
                 "settings": asdict(settings),
                 **statistics.record(),

@@ -16,7 +16,7 @@ import typer
 from autore_cli.batching import Batches
 from autore_cli.cli import choices, console, options, output
 from autore_cli.documents import MAX_CHARS, InputFormat, read
-from autore_cli.errors import ConfigurationError, InputError, OutputError
+from autore_cli.errors import ConfigurationError, InputError, OutputError, sayable
 from autore_cli.model import bundle as bundles
 from autore_cli.model.bundle import Bundle
 from autore_cli.records import Document
@@ -87,7 +87,9 @@ def extract(
     on_error: Annotated[
         OnError,
         typer.Option(
-            "--on-error", help="What a document does that can't be read or fails.", rich_help_panel=options.INPUT
+            "--on-error",
+            help="When a document can't be read or fails: leave it out, or end the run.",
+            rich_help_panel=options.INPUT,
         ),
     ] = "skip",
     destination: Annotated[
@@ -152,22 +154,22 @@ def extract(
     relations = setup.relations(bundle)
     _check(destination, report, paths, resume=resume, force=force)
     choices.warn_of_untrained(relations, bundle)
-    setup = replace(setup, state=identity.state(bundle))
+    setup = replace(setup, state=setup.files(bundle))
     configuration: Configuration = {}
     if output.is_kept(destination) or report:  # else nobody asks, and it takes seconds for a large base
         configuration = identity.configuration(
             bundle, relations, paradigm=bundle.paradigm, min_score=min_score, dtype=dtype
         )
     run = {
-        "inputs": paths,
+        "inputs": [sayable(path) for path in paths],
         "input_format": input_format,
         "limit": limit,
         "max_chars": max_chars,
         "on_error": on_error,
-        "model": model,
+        "model": sayable(model),
         "devices": names,
         "batch_size": setup.batch_size,
-        "output": str(destination),
+        "output": sayable(str(destination)),
         "resume": resume,
     }
     documents = islice(_readable(read(paths, input_format, _stdin(paths), max_chars), tally, on_error), limit)
@@ -214,7 +216,7 @@ def _check(destination: Path, report: Path | None, paths: Sequence[str], *, resu
     hint = "--resume goes on with it, --force replaces it" if journal_of(destination).exists() else None
     output.check(destination, force=force or resume, hint=hint)
     if report:
-        output.check(report, force=force or resume)
+        output.check(report, force=force or (resume and reports.is_report(report)))
 
 
 class _Stream:
@@ -300,7 +302,7 @@ def _accounts(
     finally:
         error = sys.exception()
         code = console.exit_code(error) if error else tally.exit_code
-        changed = identity.changed(setup.state or "", identity.state(bundle))
+        changed = identity.changed(setup.state or "", setup.files(bundle))
         if changed:
             _logger.warning("the bundle changed during the run, which went on with what it had loaded: %s", changed[0])
         if (tally.done or tally.failures) and code != console.CLOSED_PIPE:
@@ -327,7 +329,7 @@ def _write_report(path: Path, content: object, error: BaseException | None) -> N
 
 def _digest(destination: Path) -> str | None:
     """The sha256 of the output, if it is a file."""
-    return identity.file_digest(destination) if destination.is_file() else None
+    return bundles.digest(destination) if destination.is_file() else None
 
 
 def _are_files(paths: Sequence[str]) -> bool:

@@ -68,7 +68,10 @@ def score(
         typer.Option("--by", help="Break the figures down. Can be given again.", rich_help_panel=FIGURES),
     ] = None,
     stages: Annotated[
-        bool, typer.Option("--stages", help="Show each stage's figures given right input.", rich_help_panel=FIGURES)
+        bool,
+        typer.Option(
+            "--stages", metavar="", help="Show each stage's figures given right input.", rich_help_panel=FIGURES
+        ),
     ] = False,
     examples: Annotated[
         int,
@@ -94,10 +97,10 @@ def score(
         int, typer.Option("--seed", metavar="N", help="Makes both repeatable.", rich_help_panel=FIGURES)
     ] = 0,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Write everything as JSON.", rich_help_panel=options.OUTPUT)
+        bool, typer.Option("--json", metavar="", help="Write everything as JSON.", rich_help_panel=options.OUTPUT)
     ] = False,
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Write Markdown tables.", rich_help_panel=options.OUTPUT)
+        bool, typer.Option("--markdown", metavar="", help="Write Markdown tables.", rich_help_panel=options.OUTPUT)
     ] = False,
     plot: Annotated[
         Path | None,

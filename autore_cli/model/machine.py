@@ -32,7 +32,7 @@ def system() -> Iterator[Finding]:
     """The operating system, Python, the processor, the memory, and settings from the environment."""
     yield Finding("platform", platform.platform())
     yield Finding("python", f"{platform.python_version()}, {tilde(Path(sys.executable))}")
-    yield Finding("processor", f"{_processor()}, {_cores()} of {os.cpu_count()} cores")
+    yield Finding("processor", f"{_processor()}, {cores()} of {os.cpu_count()} cores")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIBIBYTE
     yield Finding("memory", f"{memory:.1f} GiB")
     for name in _SETTINGS:
@@ -62,6 +62,6 @@ def _processor() -> str:
     return next(models, platform.processor() or platform.machine())
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 
 from autore_cli.model.bundle import ADAPTER_FILES, Bundle
+from autore_cli.model.bundle import digest as file_sha256
 from autore_cli.schema import Schema
 from autore_cli.versions import version
 
@@ -16,8 +17,10 @@ Configuration = dict[str, str | float | None]
 
 
 def configuration(bundle: Bundle, relations: Schema, **options: str | float | None) -> Configuration:
-    """What decides what comes out: the bundle, the relations and the options among which devices and batch sizes are
-    not, since they decide no more than the last digit of a score.
+    """What decides what comes out: the bundle, the relations and options.
+
+    Devices and batch sizes are not among these, as they decide no more than the last digits of scores: the sixth, or
+    the third where one device computes in 16 bit.
     """
     return {
         "autore": version("autore"),
@@ -35,22 +38,16 @@ def digest(bundle: Bundle) -> str:
     total = hashlib.sha256()
     for owner, file in _files(bundle):
         name = file.relative_to(owner.folder).as_posix()
-        total.update(f"{name} {owner.sha256.get(name) or file_digest(file)}\n".encode())
+        total.update(f"{name} {owner.sha256.get(name) or file_sha256(file)}\n".encode())
     owner = bundle.base_owner()
     total.update(f"{owner.base} {owner.revision}\n".encode())
     return total.hexdigest()
 
 
-def file_digest(file: Path) -> str:
-    """The sha256 of a file, in hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def state(bundle: Bundle) -> str:
-    """A line for each of the bundle's files that changes with the file. Reads none of them."""
+def state(bundle: Bundle, *others: Path) -> str:
+    """A line for each of the bundle's files, and for others, that changes with the file. Reads none of them."""
     lines = []
-    for _, file in _files(bundle):
+    for file in (*(file for _, file in _files(bundle)), *others):
         try:
             status = file.stat()
         except OSError:

@@ -7,18 +7,21 @@ batch are finished, and where the triples of each end in the output, in bytes:
     [{"key": "5d41...", "end": 310, "windows": 1, "triples": 2}, {"key": "08bc...", "end": 310, ...}]
 
 A batch's triples are written and forced to the disk (fsync) before its line in the journal is written, so the journal
-never claims what isn't there, even after a loss of power. The journal itself isn't forced: without its last lines, the
-next run only does their documents again. Batches are journaled whole, because what stands in a batch can change the
-last digit of a score: a run that goes on makes the batches of one that was never interrupted, and so the same bytes.
+never claims what isn't there, even after a loss of power. Of the journal only the first line is forced: without its
+last ones, the next run only does their documents again. Batches are journaled whole, because what stands in a batch can
+change the last digit of a score: a run that goes on makes the batches of one that was never interrupted, and so the
+same bytes.
 
 Documents that failed are not in the journal: the next run tries them again.
 """
 
 import fcntl
 import hashlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -33,6 +36,8 @@ from autore_cli.runs.extraction import Result
 from autore_cli.runs.identity import Configuration
 
 FORMAT = 1
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -105,16 +110,26 @@ class JournaledOutput:
             _lock(self._output, self.path)
             with writing(str(journal_of(self.path))):
                 self._journal = FileIO(os.open(journal_of(self.path), os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        except BaseException:
+            self._output.close()
+            if self._is_new:
+                self.path.unlink(missing_ok=True)
+            raise
+        try:
             if self._resume:
                 self._go_on()
         except BaseException:
-            self._output.close()
+            self._leave()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        """Closes both files, and leaves none behind that has nothing to say."""
         if not self._begun:
             if not self._journal.seek(0, os.SEEK_END):
                 journal_of(self.path).unlink(missing_ok=True)
@@ -167,20 +182,26 @@ class JournaledOutput:
                 file.truncate()
         with writing(str(journal_of(self.path))):
             _append(self._journal, json_lines([{"journal": FORMAT, "configuration": self._configuration}]))
+            # Once, with the names of both files: an output of which no journal knows can't be gone on with.
+            os.fsync(self._journal.fileno())
+            _sync_folder(self.path.resolve().parent)
         self._begun = True
 
     def _go_on(self) -> None:
         """Reads the journal, and cuts off what it doesn't vouch for: the lines of a batch that was being written."""
         size = self._output.seek(0, os.SEEK_END)
         with open(self._journal.fileno(), "rb", closefd=False) as journal:
-            header = _parsed(journal.readline())
-            if header is None and size == 0:
-                return  # ended before anything was written
-            self._check(header)
-            kept = journal.tell()
             try:
+                header = _parsed(journal.readline())
+                if header is None and size == 0:
+                    return  # ended before anything was written
+                self._check(header)
+                kept = journal.tell()
                 for entries in _entries(journal):
                     if entries[-1]["end"] > size:
+                        _logger.warning(
+                            "%s is shorter than its journal says: the missing part is made again", self.path
+                        )
                         break
                     self._count(entries)
                     kept = journal.tell()
@@ -222,6 +243,16 @@ class JournaledOutput:
         self._end = entries[-1]["end"]
 
 
+def _sync_folder(folder: Path) -> None:
+    """Forces the names of a folder's files to the disk, where the system knows how."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _lock(output: FileIO, path: Path) -> None:
     try:
         fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -245,11 +276,8 @@ def _entries(journal: BinaryIO) -> Iterator[list[dict[str, Any]]]:
 
 
 def _parsed(line: bytes) -> Any:
-    """A whole line's content, or None."""
-    try:
-        return orjson.loads(line) if line.endswith(b"\n") else None
-    except orjson.JSONDecodeError:
-        return None
+    """A whole line's content, or None for one that was being written. Raises ValueError for one that isn't JSON."""
+    return orjson.loads(line) if line.endswith(b"\n") else None
 
 
 def _short(value: object) -> str:

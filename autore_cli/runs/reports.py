@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from autore_cli.errors import AutoreError, writing
+from autore_cli.errors import AutoreError, sayable, writing
 from autore_cli.runs.extraction import Result
 from autore_cli.runs.journal import Finished
 from autore_cli.versions import version
@@ -62,7 +62,7 @@ class Tally:
 
     def fail(self, error: AutoreError, document_id: str | None = None) -> None:
         """Counts a failure."""
-        self.failures.append(Failure(document_id, error.where, error.message))
+        self.failures.append(Failure(document_id, error.where and sayable(error.where), sayable(error.message)))
 
     def add(self, results: Sequence[Result]) -> None:
         """Counts the results of a batch."""
@@ -169,8 +169,26 @@ def record(tally: Tally, watch: Stopwatch, exit_code: int, **details: object) ->
 
 def write(path: Path, content: object) -> None:
     """Writes a report, for people to read, too. Raises OutputError if it can't be written."""
+    data = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     with writing(str(path)):
-        path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        if path.exists() and not path.is_file():  # a pipe or a device
+            path.write_bytes(data)
+            return
+        draft = path.with_name(f".{path.name}")
+        try:
+            draft.write_bytes(data)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report, which another report may replace."""
+    try:
+        content = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return False
+    return isinstance(content, dict) and "report" in content
 
 
 def _count(number: int, name: str) -> str:

@@ -48,6 +48,10 @@ class Setup:
         """The relations that may come out. Raises ConfigurationError for a schema that can't be used."""
         return load(Path(self.schema)) if self.schema else schema_of(bundle)
 
+    def files(self, bundle: Bundle) -> str:
+        """The files that it all depends on: see `identity.state`."""
+        return identity.state(bundle, *([Path(self.schema)] if self.schema else []))
+
     def pipeline(self, device: str) -> Pipeline:
         """Loads the model onto a device. Imports what is heavy.
 
@@ -68,7 +72,7 @@ class Setup:
             weights=self.weights,
             trust_remote_code=self.trust_remote_code,
         )
-        if self.state is not None and (changed := identity.changed(self.state, identity.state(bundle))):
+        if self.state is not None and (changed := identity.changed(self.state, self.files(bundle))):
             raise BundleError("changed during the run", where=changed[0], hint="run again, with --resume or --force")
         return Pipeline(
             generator,

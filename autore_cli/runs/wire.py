@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from autore_cli import errors
-from autore_cli.errors import AutoreError
+from autore_cli.errors import AutoreError, sayable
 from autore_cli.records import Document, Span, Triple
 from autore_cli.runs.extraction import Result
 
@@ -35,7 +35,7 @@ def line(**content: object) -> bytes:
 
 def documents_to_json(documents: Sequence[Document]) -> list[dict[str, str]]:
     """Documents as plain values."""
-    return [{"id": document.id, "text": document.text, "place": _sayable(document.place)} for document in documents]
+    return [{"id": document.id, "text": document.text, "place": sayable(document.place)} for document in documents]
 
 
 def documents_from_json(values: Sequence[Mapping[str, str]]) -> list[Document]:
@@ -70,11 +70,12 @@ def results_from_json(values: Sequence[Mapping[str, Any]], documents: Sequence[D
 def error_to_json(error: Exception) -> dict[str, Any]:
     """An error as plain values."""
     if isinstance(error, AutoreError):
-        return {"type": type(error).__name__, "message": error.message, "where": error.where, "hint": error.hint}
+        texts = {"message": error.message, "where": error.where, "hint": error.hint}
+        return {"type": type(error).__name__} | {name: text and sayable(text) for name, text in texts.items()}
     return {
         "type": type(error).__name__,
-        "message": _sayable(str(error)),
-        "traceback": _sayable("".join(traceback.format_exception(error))),
+        "message": sayable(str(error)),
+        "traceback": sayable("".join(traceback.format_exception(error))),
     }
 
 
@@ -95,8 +96,8 @@ def log_to_json(record: logging.LogRecord) -> dict[str, Any]:
     return {
         "name": record.name,
         "level": record.levelno,
-        "message": _sayable(record.getMessage()),
-        "traceback": _sayable("".join(traceback.format_exception(error))) if error else None,
+        "message": sayable(record.getMessage()),
+        "traceback": sayable("".join(traceback.format_exception(error))) if error else None,
     }
 
 
@@ -105,11 +106,6 @@ def log_from_json(value: Mapping[str, Any]) -> logging.LogRecord:
     record = logging.LogRecord(value["name"], value["level"], "", 0, value["message"], (), None)
     record.exc_text = value["traceback"]
     return record
-
-
-def _sayable(text: str) -> str:
-    """A text for messages, with escapes for what UTF-8 and so JSON can't hold, as it may stand in names of files."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _triple(value: Mapping[str, Any]) -> Triple:

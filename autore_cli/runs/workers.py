@@ -6,7 +6,6 @@ batches and for messages of the workers, and put what comes into one queue.
 """
 
 import logging
-import os
 import reprlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from autore_cli.errors import ConfigurationError, DocumentError
+from autore_cli.model.machine import cores
 from autore_cli.records import Document
 from autore_cli.runs import wire
 from autore_cli.runs.extraction import Result
@@ -195,7 +195,7 @@ class Workers:
         self._events.put(_Stop())
 
     def _start(self, device: str, attempt: int = 1) -> None:
-        process = WorkerProcess(self._setup, device, _cores() // len(self._devices), self._events.put)
+        process = WorkerProcess(self._setup, device, cores() // len(self._devices), self._events.put)
         self._workers[process] = _Worker(process, attempt)
 
     def _stop(self) -> None:
@@ -319,7 +319,3 @@ class _Feeder:
         except Exception as error:
             end = _End(error)
         self._events.put(end)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -128,3 +128,28 @@ def test_what_is_there_is_kept_until_results_come(tmp_path: Path) -> None:
         run(path, resume=False)
     run(path, [[result("new", 0)]], resume=False, force=True)
     assert path.read_bytes() == b""
+
+
+def test_a_damaged_line_cuts_nothing_off(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    run(path, resume=False)
+    output, lines = path.read_bytes(), journal_of(path).read_bytes().splitlines(keepends=True)
+    journal_of(path).write_bytes(b"".join([*lines[:2], b"\0" * 40 + b"\n", *lines[3:]]))
+    with pytest.raises(OutputError, match="is damaged"):
+        run(path)
+    assert path.read_bytes() == output
+
+
+def test_nothing_is_left_behind_by_a_run_that_could_not_begin(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    journal_of(path).mkdir()
+    with pytest.raises(OutputError):
+        run(path, resume=False)
+    assert not path.exists()
+    journal_of(path).rmdir()
+
+    path.write_text("a line of somebody's\n")
+    with pytest.raises(OutputError, match="is missing"):
+        run(path)
+    assert not journal_of(path).exists()
+    assert path.read_text() == "a line of somebody's\n"
