@@ -16,7 +16,7 @@ def test_the_report_of_a_machine_where_all_is_well() -> None:
     assert lines[0][0] == "autore"
     assert ["torch", *lines[[line[:1] for line in lines].index(["torch"])][1:]] in lines
     assert "4-bit layers work" in report
-    assert "redocred-small   whole, 4 files as their sha256 say" in report
+    assert "redocred-small   whole, 5 files as their sha256 say" in report
     assert "not to be used (HF_HUB_OFFLINE)" in report
     assert "Fridtjof Nansen | place of birth | Oslo" in report
     assert "\n!" not in report
