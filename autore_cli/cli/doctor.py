@@ -41,7 +41,7 @@ def doctor(
             status.update(name)
             sections[name] = list(_guarded(check))
     output.write(_json(sections) if json else _text(sections))
-    wrong = [finding.name for findings in sections.values() for finding in findings if finding.wrong]
+    wrong = [f"{name} ({each.name})" for name, findings in sections.items() for each in findings if each.wrong]
     if wrong:
         raise BundleError(f"not all is well: {', '.join(wrong)}", hint="the report says what is wrong")
 

@@ -54,7 +54,7 @@ def test_what_does_not_work_is_marked(tmp_path: Path) -> None:
     report = done.stdout.decode()
     assert f"! redocred-small   {weights}: is damaged: its sha256 isn't the one in bundle.toml" in report
     assert messages(done) == [
-        "autore: error: not all is well: redocred-small, error",
+        "autore: error: not all is well: bundles (redocred-small), self-test of redocred-small on auto (error)",
         "autore: hint: the report says what is wrong",
     ]
 
