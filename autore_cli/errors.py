@@ -74,6 +74,11 @@ class OutputError(AutoreError):
     exit_code = 5
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of somebody else's says; its type's name if it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def sayable(text: str) -> str:
     """A text with escapes for what UTF-8, and so JSON, can't hold, as it may stand in names of files."""
     return text.encode(errors="backslashreplace").decode()

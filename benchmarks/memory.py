@@ -17,15 +17,6 @@ from tests.model import tiny
 
 DOCUMENTS = 10_000
 NOTES = 10
-SCHEMA = """\
-[[relation]]
-id = "P17"
-name = "country"
-
-[[relation]]
-id = "P50"
-name = "author"
-"""
 
 
 def lines(count: int) -> Iterator[bytes]:
@@ -52,7 +43,7 @@ def main(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle, schema = Path(folder, "bundle"), Path(folder, "schema.toml")
         tiny.bundle(bundle, kind="wordpiece", causal_lm=tiny.copylm())
-        schema.write_text(SCHEMA, encoding="utf-8")
+        schema.write_text(tiny.SCHEMA, encoding="utf-8")
         command = ["-m", "autore_cli", "extract", "-", "--model", str(bundle), "--schema", str(schema), "--quiet"]
         with subprocess.Popen([sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
             assert process.stdin is not None  # noqa: S101 - for the type

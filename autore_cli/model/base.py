@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from autore_cli.errors import BundleError, ConfigurationError
+from autore_cli.errors import BundleError, ConfigurationError, first_line
 from autore_cli.model import copylm  # noqa: F401, registers its architecture
 from autore_cli.model.bundle import Bundle
 from autore_cli.model.linear import Linear
@@ -97,7 +97,7 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
-        raise ConfigurationError(f"no device '{name}'", hint=str(error).splitlines()[0]) from error
+        raise ConfigurationError(f"no device '{name}'", hint=first_line(error)) from error
     return device
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
 
-from autore_cli.errors import AutoreError
+from autore_cli.errors import AutoreError, first_line
 from autore_cli.model import bundle as bundles
 from autore_cli.model.bundle import Bundle
 from autore_cli.model.machine import Finding, tilde
@@ -38,8 +38,7 @@ def _device(name: str, description: str) -> Finding:
     try:
         error = four_bit_error(name)
     except (RuntimeError, AssertionError, ImportError, OSError, NotImplementedError) as problem:
-        reason = next(iter(str(problem).splitlines()), type(problem).__name__)
-        return Finding(name, f"{description}; 4-bit layers don't work: {reason}", wrong=True)
+        return Finding(name, f"{description}; 4-bit layers don't work: {first_line(problem)}", wrong=True)
     works = error <= _LARGEST_ERROR
     verdict = "4-bit layers work" if works else f"4-bit layers compute wrongly, off by {error:.0%}"
     return Finding(name, f"{description}; {verdict}", wrong=not works)

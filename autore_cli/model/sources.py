@@ -13,7 +13,7 @@ from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, StrictDat
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
-from autore_cli.errors import BundleError
+from autore_cli.errors import BundleError, first_line
 from autore_cli.model.bundle import Bundle
 
 _FILES = ["*.json", "*.jinja", "*.py", "tokenizer.model"]
@@ -54,7 +54,7 @@ def _fetched(repository: str, revision: str | None, bundle: Bundle, wanted: list
         return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
     except (HTTPError, OSError) as error:
         raise BundleError(
-            f"its base {repository} isn't on this machine, and can't be fetched: {_first_line(error)}",
+            f"its base {repository} isn't on this machine, and can't be fetched: {first_line(error)}",
             where=str(bundle.file),
             hint=f"where there is a network: hf download {repository}"
             + (f" --revision {revision}" if revision else ""),
@@ -84,7 +84,7 @@ def reading(folder: Path) -> Iterator[None]:
                 where=str(folder),
                 hint="read them, and if you trust them, give --trust-remote-code",
             ) from error
-        raise BundleError(f"can't be loaded: {_first_line(error)}", where=str(folder)) from error
+        raise BundleError(f"can't be loaded: {first_line(error)}", where=str(folder)) from error
 
 
 @contextmanager
@@ -107,8 +107,4 @@ def _check_safetensors(file: Path) -> None:
         with safe_open(file, "pt"):
             pass
     except (SafetensorError, OSError) as error:
-        raise BundleError(f"is damaged: {_first_line(error)}", where=str(file)) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+        raise BundleError(f"is damaged: {first_line(error)}", where=str(file)) from error

@@ -220,6 +220,17 @@ relations = ["P17", "P50"]
 weights = "random"
 """
 
+SCHEMA = """\
+[[relation]]
+id = "P17"
+name = "country"
+
+[[relation]]
+id = "P50"
+name = "author"
+"""
+"""The relations that the bundle claims to be trained on, as a schema file."""
+
 
 def bundle(
     folder: Path,

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import SCHEMA
 from tests.model import tiny
 
 
@@ -14,7 +13,7 @@ def bundle(tmp_path: Path) -> Path:
 
 def two_relations(folder: Path) -> Path:
     """Gives a tiny bundle a schema of two relations, each of which it finds everywhere."""
-    (folder / "schema.toml").write_text(SCHEMA, encoding="utf-8")
+    (folder / "schema.toml").write_text(tiny.SCHEMA, encoding="utf-8")
     settings = (folder / "bundle.toml").read_text(encoding="utf-8")
     settings = settings.replace('"redocred"', '"schema.toml"').replace("threshold = 0.4", "threshold = 0.0")
     (folder / "bundle.toml").write_text(settings, encoding="utf-8")
