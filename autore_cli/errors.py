@@ -22,7 +22,7 @@ class AutoreError(Exception):
 
     Args:
         message: what is wrong, on one line, without a full stop.
-        where: the place, as `file`, `file:line` or a setting's name.
+        where: the place, as `file`, `file:line`, `file: record 3` (of a JSON list) or a setting's name.
         hint: what to do about it, often a command.
     """
 

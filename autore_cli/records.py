@@ -8,7 +8,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What the user handed in. `place` (`docs.jsonl:3`) is for messages."""
+    """What the user handed in. `place` (`docs.jsonl:3`, `docs.json: record 3`) is for messages."""
 
     id: str
     text: str

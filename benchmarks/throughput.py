@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,14 @@ from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import MistralConfig
 
+from autore_cli.cli.extract import DOCUMENTS
 from autore_cli.model import bundle as bundles
 from autore_cli.model.adapters import base_of, load_adapters, use_adapter
 from autore_cli.model.base import load_base, unpack
 from autore_cli.model.generator import ON_CPU, ON_GPU, Pace, TransformersGenerator
+from autore_cli.model.machine import cores
 from autore_cli.runs.setup import Setup
+from autore_cli.runs.workers import Workers
 from benchmarks.documents import documents
 from benchmarks.finetune_speed import SEVEN_B, TINY, random_base
 from benchmarks.work import (
@@ -195,8 +199,8 @@ def seven_b(config: MistralConfig, device: torch.device, plot: Path | None) -> d
         if name == "nf4":
             over_documents = [(1, again.rate), (4, some.rate), (16, more.rate), (many, full.rate)]
             del product  # and the memory of its slots
-            for size in (1, 4):
-                cost = run(model.generator(Pace(size, 512, 8 * size)), min(16, many))
+            for size in (4, 16):
+                cost = run(model.generator(replace(ON_GPU, batch_size=size)), min(16, many))
                 over_batch.append((size, table.add(f"product, {name}, batch size {size}", cost).rate))
             over_batch.append((ON_GPU.batch_size, more.rate))
     if plot:
@@ -241,20 +245,32 @@ def default_bundle(count: int, plot: Path | None) -> dict[str, Any]:
         cost = meter.measure(number, lambda number=number: pipeline.extract(texts[:number]))  # type: ignore[misc]
         over_documents.insert(0, (number, table.add("product", cost).rate))
     over_batch = []
-    for size in (1, 2, ON_CPU.batch_size, 8, 16):
+    for size in (1, 4, ON_CPU.batch_size, 64):
         generator.batch_size = size
         cost = meter.measure(count, lambda: pipeline.extract(texts))
         over_batch.append((size, table.add(f"product, batch size {size}", cost).rate))
+    generator.batch_size = ON_CPU.batch_size
+    processes = table.add(f"product, {cores()} processes", in_processes(meter, 4 * count))
     if plot:
         draw(plot, over_batch, over_documents, "the default bundle on a CPU")
     return {
         "reference_docs_per_s": slow.rate,
-        "docs_per_s": full.rate,
+        "docs_per_s": max(full.rate, processes.rate),
+        "docs_per_s_one_process": full.rate,
+        "processes": cores(),
         "ratio": full.rate / slow.rate,
         "ratio_with_weights_as_ours": full.rate / same.rate,
         **first,
         "peak_rss_mb": full.memory / 1e6,
     }
+
+
+def in_processes(meter: Meter, count: int) -> Cost:
+    """As `autore extract --devices cpu,cpu,...` does it, a process a core. The clock starts when they are loaded."""
+    texts = list(documents(count))
+    with Workers(Setup(bundles.DEFAULT), ["cpu"] * cores()) as workers:
+        batches = [texts[start : start + DOCUMENTS] for start in range(0, count, DOCUMENTS)]
+        return meter.measure(count, lambda: list(workers.extract(batches)))
 
 
 def first_triple() -> dict[str, Any]:
@@ -294,7 +310,9 @@ base.unpack(model)
 done("base")
 adapters.load_adapters(model, found)
 done("adapters")
+from autore_cli.model.machine import cores
 from autore_cli.runs.setup import Setup
+from autore_cli.runs.workers import Workers
 pipeline = Setup(bundle.DEFAULT).pipeline("cpu")
 start = time.perf_counter()
 from autore_cli.records import Document

@@ -20,9 +20,9 @@ from transformers import PreTrainedModel
 
 from autore_cli.generation import Listed, Request
 from autore_cli.grammar import ListGrammar, Trie
-from autore_cli.model.context import Context, Run, is_prefix_lm
+from autore_cli.model.context import Context, is_prefix_lm
 from autore_cli.model.generator import TransformersGenerator
-from autore_cli.model.packing import PREFIX
+from autore_cli.model.packing import PREFIX, Run
 
 
 class Answerer(Protocol):

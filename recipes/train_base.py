@@ -167,7 +167,7 @@ def _batch(rows: Sequence[tuple[Row, Sequence[int]]]) -> dict[str, Tensor]:
 
 def loss_of(model: CopyLM, batch: Mapping[str, Tensor], weights: Tensor) -> tuple[Tensor, Tensor]:
     """The weighted loss, and the mean loss of each kind of example `[kinds]`."""
-    packed = Layout(batch["input_ids"], batch["segments"], batch["position_ids"])
+    packed = Layout.of_prompts(batch["input_ids"], batch["segments"], batch["position_ids"])
     mask = attention_mask(packed, packed, torch.bfloat16 if packed.tokens.is_cuda else torch.float32, prefix_lm=True)
     with logits_at(model, batch["predictors"]):
         logits = model(

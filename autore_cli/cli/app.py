@@ -1,7 +1,9 @@
 """The `autore` command. A subcommand's module is imported when it is called, so that the others don't cost a thing."""
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -62,10 +64,15 @@ for _name, _help in COMMANDS.items():
 
 def main() -> None:
     """Runs the command line, and exits."""
-    command = get_command(app)
+    command, arguments = get_command(app), sys.argv[1:]
 
     def invoke() -> None:
-        with command.make_context("autore", sys.argv[1:]) as context:
+        with command.make_context("autore", arguments) as context:
             command.invoke(context)
 
-    console.run(invoke)
+    console.run(invoke, as_json=_ask_for_json(arguments))
+
+
+def _ask_for_json(arguments: Sequence[str]) -> bool:
+    """Whether they hold `--log-format json`: what is wrong with the others is found before options are read."""
+    return "--log-format=json" in arguments or ("--log-format", "json") in pairwise(arguments)

@@ -17,7 +17,7 @@ from autore_cli import schema as schemas
 from autore_cli import stages as paradigms
 from autore_cli.cli import console, options, output
 from autore_cli.documents import Cut, annotated_windows, read_docred
-from autore_cli.errors import InputError, sayable, writing
+from autore_cli.errors import InputError, OutputError, sayable, writing
 from autore_cli.examples import Example, ExampleMaker, ExampleSettings
 from autore_cli.generation import Encoder
 from autore_cli.model import bundle as bundles
@@ -239,10 +239,10 @@ def _shown(row: Row) -> tuple[str, ...]:
 
 def _load(bundle: Bundle, *, trust_remote_code: bool) -> tuple[Encoder, Prompts]:
     """The bundle's tokenizer, which measures windows, and its prompts."""
-    from autore_cli.model.encoder import load_encoder
+    from autore_cli.model.encoder import load_encoder, prompts
 
     encoder = load_encoder(bundle, trust_remote_code=trust_remote_code)
-    return encoder, bundle.prompts(*(encoder.chat_ends() if bundle.needs_chat_template() else ()))
+    return encoder, prompts(bundle, encoder)
 
 
 def _wanted(bundle: Bundle, choose: bool | None) -> Callable[[Example], bool]:
@@ -292,6 +292,8 @@ def _entries(schema: Schema) -> list[dict[str, Any]]:
 def _training_files(folder: Path, names: Sequence[str], *, force: bool) -> Iterator[dict[str, output.JsonLines]]:
     """The files of these names, which they take when they are complete."""
     finished = {name: folder / name for name in names}
+    if folder.is_file():
+        raise OutputError("is not a folder", where=str(folder))
     with writing(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
     for path in finished.values():

@@ -174,8 +174,14 @@ def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def run(command: Callable[[], object]) -> NoReturn:
-    """Runs a command, says what went wrong if anything did, and exits with the code that tells."""
+def run(command: Callable[[], object], *, as_json: bool = False) -> NoReturn:
+    """Runs a command, says what went wrong if anything did, and exits with the code that tells.
+
+    Args:
+        command: what to run.
+        as_json: how messages are written until `configure` is called.
+    """
+    _stderr.as_json = as_json
     signal.signal(signal.SIGTERM, _terminate)
     code = 0
     try:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Annotated
 
-import orjson
 import typer
 
 from autore_cli.cli import console, options, output
 from autore_cli.errors import BundleError
+from autore_cli.files import as_text
 from autore_cli.model import bundle as bundles
 from autore_cli.model.machine import Finding, libraries, system
 from autore_cli.runs.selftest import self_test
@@ -98,4 +98,4 @@ def _text(sections: Sections) -> bytes:
 def _json(sections: Sections) -> bytes:
     """The report for programs."""
     report = {name: [asdict(finding) for finding in findings] for name, findings in sections.items()}
-    return orjson.dumps({"autore": version("autore"), **report}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return as_text({"autore": version("autore"), **report})

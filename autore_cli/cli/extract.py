@@ -17,10 +17,12 @@ from autore_cli.batching import Batches
 from autore_cli.cli import choices, console, options, output
 from autore_cli.documents import MAX_CHARS, InputFormat, read
 from autore_cli.errors import ConfigurationError, InputError, OutputError, sayable
+from autore_cli.files import write_json
 from autore_cli.model import bundle as bundles
 from autore_cli.model.bundle import Bundle
 from autore_cli.records import Document
 from autore_cli.runs import identity, reports
+from autore_cli.runs.devices import is_gpu
 from autore_cli.runs.extraction import Extractor, Result
 from autore_cli.runs.identity import Configuration
 from autore_cli.runs.journal import Finished, JournaledOutput, journal_of
@@ -30,10 +32,11 @@ from autore_cli.runs.setup import Setup
 
 OnError = Literal["skip", "stop"]
 
-MAX_DOCUMENTS = 16
-MAX_CHARACTERS = 65_536
-"""A batch's budget, or more if twice as many passages are read at once (`--batch-size`). Larger ones make better use of
-a GPU, smaller ones bring the first triples sooner."""
+DOCUMENTS = 16
+DOCUMENTS_ON_GPU = 64
+CHARACTERS = 4_096
+"""A batch's budget: documents, or more if more passages are at work at once (`--batch-size`), and characters for each
+of them. Larger ones make better use of a GPU, smaller ones bring the first triples sooner."""
 
 SILENCE = 0.2
 """Seconds without input after which a batch ends."""
@@ -173,10 +176,11 @@ def extract(
         "resume": resume,
     }
     documents = islice(_readable(read(paths, input_format, _stdin(paths), max_chars), tally, on_error), limit)
+    budget = max(DOCUMENTS_ON_GPU if any(map(is_gpu, names)) else DOCUMENTS, setup.batch_size or 0)
     batches = Batches(
         documents,
-        max_items=max(MAX_DOCUMENTS, 2 * (setup.batch_size or 0)),
-        max_size=MAX_CHARACTERS,
+        max_items=budget,
+        max_size=budget * CHARACTERS,
         size=lambda document: len(document.text),
         silence=None if _are_files(paths) else SILENCE,
     )
@@ -320,7 +324,7 @@ def _accounts(
 def _write_report(path: Path, content: object, error: BaseException | None) -> None:
     """Writes the report. If that fails, it is the run's error only if there is no other."""
     try:
-        reports.write(path, content)
+        write_json(path, content)
     except OutputError as failed:
         if error is None:
             raise

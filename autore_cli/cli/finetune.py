@@ -144,7 +144,7 @@ def finetune(
             except KeyboardInterrupt:
                 _logger.info("the same command with --resume goes on from what was saved")
                 raise
-    if dry_run:
+    if dry_run and plans:
         console.table(("", *(plan.adapter for plan in plans)), _plan_rows(plans))
 
 

@@ -48,7 +48,7 @@ BatchSize = Annotated[
     typer.Option(
         "--batch-size",
         metavar="N|auto",
-        help="Passages that the model reads at once, each with its prompts; auto is 4 on a CPU, 16 on a GPU.",
+        help="Passages at work at once: more are faster and take more memory; auto suits the device.",
         rich_help_panel=MODEL,
     ),
 ]

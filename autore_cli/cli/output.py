@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import orjson
-
 from autore_cli.errors import OutputError, writing
+from autore_cli.files import as_lines
 
 STDOUT = Path("-")
 
@@ -30,7 +29,7 @@ class JsonLines:
             BrokenPipeError: whoever read the output has closed it.
         """
         with writing(self.name):
-            self.stream.write(b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records))
+            self.stream.write(as_lines(records))
             self.stream.flush()
 
 

@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 
 from autore_cli import schema as schemas
 from autore_cli import scoring
 from autore_cli.cli import console, options, output, score_view
 from autore_cli.errors import ConfigurationError, writing
+from autore_cli.files import as_text
 from autore_cli.scoring import plot as pictures
 from autore_cli.scoring.markdown import markdown
 from autore_cli.scoring.tables import By, tables
@@ -146,7 +146,7 @@ def score(
     if plot:
         pictures.plot(report.confidence, plot)
     if as_json:
-        _write(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        _write(as_text(report))
     else:
         shown = tables(report, by=tuple(by or ()), stages=stages)
         _write((markdown(report, shown) if as_markdown else score_view.text(report, shown)).encode())

@@ -34,7 +34,7 @@ def read_docred(path: Path, *, natural: bool = True) -> Iterator[AnnotatedDocume
         natural: write the text as people write it; False joins the tokens by single spaces.
 
     Yields:
-        The documents in the file's order; `place` is `FILE:NUMBER` with the record's number from 1.
+        The documents in the file's order; `place` is that of `load_records`.
 
     Raises:
         InputError: the file can't be read, is not such a list, or has a broken record.
@@ -43,19 +43,25 @@ def read_docred(path: Path, *, natural: bool = True) -> Iterator[AnnotatedDocume
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror}", where=str(path)) from error
-    for number, record in enumerate(load_records(data, str(path)), start=1):
-        yield annotate(record, f"{path}:{number}", natural=natural)
+    for place, record in load_records(data, str(path)):
+        yield annotate(record, place, natural=natural)
 
 
-def load_records(data: bytes, name: str) -> list[object]:
-    """The records of a DocRED file's bytes, unchecked. Raises InputError when they are not a JSON list."""
+def load_records(data: bytes, name: str) -> list[tuple[str, object]]:
+    """The records of a DocRED file's bytes, unchecked, each with its place: `FILE: record N`, counted from 1.
+
+    Records, and not lines, are counted, as such files mostly are a single line.
+
+    Raises:
+        InputError: the bytes are not a JSON list.
+    """
     try:
         records = orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
         raise InputError(f"not valid JSON: {error}", where=name, hint=_FORM) from error
     if not isinstance(records, list):
         raise InputError("not a list of documents", where=name, hint=_FORM)
-    return records
+    return [(f"{name}: record {number}", record) for number, record in enumerate(records, start=1)]
 
 
 def annotate(record: object, place: str, *, natural: bool = True) -> AnnotatedDocument:
@@ -87,7 +93,7 @@ def plain(record: object, place: str, limits: Limits) -> Document:
 def _input_error(record: object, place: str, error: _BrokenRecordError) -> InputError:
     title = record.get("title") if isinstance(record, dict) else None
     name = f" {reprlib.repr(title)}" if isinstance(title, str) else ""
-    return InputError(f"broken DocRED record{name}: {error}", where=place)
+    return InputError(f"broken DocRED document{name}: {error}", where=place)
 
 
 def _annotate(record: object, place: str, natural: bool) -> AnnotatedDocument:

@@ -223,9 +223,9 @@ def _read_docred(lines: Iterator[bytes], place: str, limits: Limits) -> Iterator
     records = load_records(_whole(lines, limits.docred, error), place)
     if not records:
         raise InputError("no documents, an empty list", where=place)
-    for number, record in enumerate(records, start=1):
+    for own_place, record in records:
         try:
-            yield plain(record, f"{place}:{number}", limits)
+            yield plain(record, own_place, limits)
         except InputError as error:
             yield error
 

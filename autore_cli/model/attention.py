@@ -106,4 +106,4 @@ def _seen(keys: Tensor, block: Block) -> Tensor:
 def _columns(packed: Layout, *stretches: Span) -> Layout:
     """Some of the tokens of every row."""
     index = torch.cat([torch.arange(*stretch, device=packed.tokens.device) for stretch in stretches])
-    return Layout(packed.tokens[:, index], packed.segments[:, index], packed.positions[:, index])
+    return packed.map(lambda each: each[:, index])

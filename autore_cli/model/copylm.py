@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PretrainedConfig, PreTrainedModel
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -88,14 +88,26 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, hidden: Tensor, mask: Tensor, cache: DynamicCache | None) -> Tensor:
-        """`hidden` [rows, queries, width], `mask` additive [rows, 1, queries, keys]; returns the shape of `hidden`."""
-        query, key, value = (self._split(project(hidden)) for project in (self.q_proj, self.k_proj, self.v_proj))
+    def forward(self, hidden: Tensor, mask: Tensor, cache: Cache | None, real: Tensor | None) -> Tensor:
+        """Attends to what the mask lets be seen.
+
+        Args:
+            hidden: `[rows, queries, width]`, or of the real tokens alone `[tokens, width]`.
+            mask: additive, `[rows, 1, queries, keys]`.
+            cache: keys and values of what came before.
+            real: which tokens are not padding, `[rows, queries]`; None if `hidden` is of all.
+
+        Returns:
+            The shape of `hidden`.
+        """
+        projected = (project(hidden) for project in (self.q_proj, self.k_proj, self.v_proj))
+        query, key, value = (self._split(_in_rows(each, real)) for each in projected)
         if cache is not None:
             key, value = cache.update(key, value, self.layer)
         dropout = self.dropout if self.training else 0.0
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-        merged: Tensor = self.o_proj(attended.transpose(1, 2).flatten(2))
+        attended = attended.transpose(1, 2).flatten(2)
+        merged: Tensor = self.o_proj(attended if real is None else attended[real])
         return merged
 
     def _split(self, hidden: Tensor) -> Tensor:
@@ -115,9 +127,9 @@ class Block(GradientCheckpointingLayer):  # type: ignore[no-untyped-call]
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, hidden: Tensor, mask: Tensor, cache: DynamicCache | None) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor, cache: Cache | None, real: Tensor | None) -> Tensor:
         """As `Attention.forward`."""
-        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, mask, cache)))
+        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, mask, cache, real)))
         fed = self.down_proj(functional.gelu(self.up_proj(hidden)))
         normed: Tensor = self.norm(hidden + self.dropout(fed))
         return normed
@@ -143,21 +155,32 @@ class CopyHead(nn.Module):
             keys: copy keys of the prefix `[rows, prefix, width]`.
             passage: its token ids `[rows, prefix]`, `_NOT_PASSAGE` where there is nothing to copy.
             vocabulary: the embedding matrix `[base tokens, width]`.
-            wanted: token ids `[rows, positions, wanted]`, to which the result is limited, at a part of the cost.
+            wanted: token ids `[rows, positions, wanted]`, to which the result is limited, at a part of the cost;
+                negative where there are no more. Where there are none at all, nothing is computed.
         """
         scores = (self.query(hidden).to(keys.dtype) @ keys.transpose(1, 2)) / math.sqrt(keys.shape[-1])
         scores = scores.masked_fill((passage < 0)[:, None, :], torch.finfo(scores.dtype).min)
-        written = linear(hidden, vocabulary).to(keys.dtype)
         gate = self.gate(hidden).to(keys.dtype).sigmoid()
         copied = gate * scores.softmax(-1)
         if wanted is None:
-            mixed = functional.pad((1 - gate) * written.softmax(-1), (0, self.vocab_size - len(vocabulary)))
+            written = linear(hidden, vocabulary).to(keys.dtype).softmax(-1)
+            mixed = functional.pad((1 - gate) * written, (0, self.vocab_size - len(vocabulary)))
             mixed = mixed.scatter_add(-1, passage.clamp(min=0)[:, None, :].expand_as(copied), copied)
         else:
-            chances = (written.gather(-1, wanted % len(vocabulary)) - written.logsumexp(-1, keepdim=True)).exp()
-            mixed = (1 - gate) * chances * (wanted < len(vocabulary))
+            mixed = (1 - gate) * _written(hidden, vocabulary, wanted).to(keys.dtype)
             mixed = mixed + _summed(copied, passage, wanted)
         return (mixed + torch.finfo(mixed.dtype).tiny).log()
+
+
+def _written(hidden: Tensor, vocabulary: Tensor, wanted: Tensor) -> Tensor:
+    """The probabilities of wanted tokens in a softmax over the vocabulary: see `CopyHead.forward`."""
+    asked = (wanted >= 0).any(-1)
+    tokens = wanted[asked].clamp(min=0)
+    logits = linear(hidden[asked], vocabulary)
+    logits = logits.to(_exact(logits.dtype))
+    chances = (logits.gather(-1, tokens % len(vocabulary)) - logits.logsumexp(-1, keepdim=True)).exp()
+    chances = chances * (tokens < len(vocabulary))
+    return chances.new_zeros(wanted.shape).masked_scatter(asked[..., None], chances)
 
 
 def _summed(copied: Tensor, passage: Tensor, wanted: Tensor) -> Tensor:
@@ -205,9 +228,10 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
         attention_mask: Tensor,
         position_ids: Tensor,
         token_type_ids: Tensor | None = None,
-        past_key_values: DynamicCache | None = None,
+        past_key_values: Cache | None = None,
         use_cache: bool = False,
         wanted: Tensor | None = None,
+        real: Tensor | None = None,
         **_: Any,
     ) -> CausalLMOutputWithPast:
         """Next-token log-probabilities.
@@ -221,6 +245,7 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
             past_key_values: an empty cache, which then holds the prefix, or one with a prefix.
             use_cache: make a cache if there is none.
             wanted: see `CopyHead.forward`.
+            real: which tokens are not padding, `[rows, queries]`, if others need not be computed.
         """
         if past_key_values is None and use_cache:
             past_key_values = DynamicCache()
@@ -233,14 +258,17 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
             is_prefix = torch.ones_like(input_ids) if token_type_ids is None else token_type_ids
             prefix_length = is_prefix.sum(1, keepdim=True)
         hidden = self._embed(input_ids, position_ids, is_prefix, prefix_length)
+        hidden = hidden if real is None else hidden[real]
         for block in self.blocks:
-            hidden = block(hidden, attention_mask, past_key_values)
+            hidden = block(hidden, attention_mask, past_key_values, real)
+        hidden = _in_rows(hidden, real)
         if filled is None:
             prefix = int(prefix_length.max())
             keys = self.lm_head.key(hidden[:, :prefix]).to(_exact(hidden.dtype))
             passage = input_ids[:, :prefix].masked_fill(is_prefix[:, :prefix] == 0, _NOT_PASSAGE)
             if past_key_values is not None:
-                past_key_values.update(keys[:, None], passage[:, None, :, None].to(keys.dtype), len(self.blocks))
+                ids = (passage - _NOT_PASSAGE)[:, None, :, None].to(keys.dtype)  # 0 where there is nothing
+                past_key_values.update(keys[:, None], ids, len(self.blocks))
         logits = self.lm_head(hidden, keys, passage, self.tokens.weight, wanted)
         return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values)
 
@@ -256,15 +284,22 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
         return embedded
 
 
+def _in_rows(hidden: Tensor, real: Tensor | None) -> Tensor:
+    """`[tokens, width]` of the real tokens alone as `[rows, queries, width]`, with zeros for padding."""
+    if real is None:
+        return hidden
+    return hidden.new_zeros(*real.shape, hidden.shape[-1]).masked_scatter(real[..., None], hidden)
+
+
 def _exact(dtype: torch.dtype) -> torch.dtype:
     """The dtype of probabilities and copied ids: no narrower than float32."""
     return torch.promote_types(dtype, torch.float32)
 
 
-def _cached_passage(cache: DynamicCache, layer: int) -> tuple[Tensor, Tensor]:
+def _cached_passage(cache: Cache, layer: int) -> tuple[Tensor, Tensor]:
     """The copy keys `[rows, prefix, width]` and token ids `[rows, prefix]` that a filled cache holds."""
     entry: Any = cache.layers[layer]
-    return entry.keys[:, 0], entry.values[:, 0, :, 0].long()
+    return entry.keys[:, 0], entry.values[:, 0, :, 0].long() + _NOT_PASSAGE
 
 
 AutoConfig.register(CopyLMConfig.model_type, CopyLMConfig, exist_ok=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autore_cli.generation import Listed
 from autore_cli.grammar import ListGrammar
-from autore_cli.model.context import Context, Run
+from autore_cli.model.packing import Run
 
 NOT_WANTED = -1
 
@@ -104,26 +104,6 @@ class ListDecoder:
         else:
             self._log_probability += choice.log_probability
         self.done = self._cursor.done or self._position + len(self._unread) > self._limit
-
-
-def complete(prompts: Context, rows: Sequence[Sequence[ListDecoder]], end_bias: float = 0.0) -> None:
-    """Decodes lists to their ends, those behind the same prefix side by side in a row.
-
-    Args:
-        prompts: what has been read.
-        rows: the lists of each of its rows.
-        end_bias: taken off the end token's logit, in nats.
-    """
-    while True:
-        rows = [[one for one in lists if not one.done] for lists in rows]
-        kept = [row for row, lists in enumerate(rows) if lists]
-        if not kept:
-            return
-        if len(kept) < len(rows):
-            prompts, rows = prompts.select(kept), [rows[row] for row in kept]
-        wanted = wanted_by([[one.allowed() for one in lists] for lists in rows])
-        scores = prompts.read([[one.unread() for one in lists] for lists in rows], wanted)
-        take_all(rows, scores, wanted, end_bias)
 
 
 def take_all(rows: Sequence[Sequence[ListDecoder]], scores: Tensor, wanted: Tensor, end_bias: float) -> None:

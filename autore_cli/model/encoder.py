@@ -12,7 +12,7 @@ from autore_cli.generation import Encoding
 from autore_cli.model.bundle import Bundle
 from autore_cli.model.sources import base_folder, reading, warn_of_remote_code
 from autore_cli.records import Span
-from autore_cli.stages import NO, YES
+from autore_cli.stages import NO, YES, Prompts
 
 _CACHED_TEXTS = 256
 _LONGEST_CACHED = 8192  # characters: windows are shorter, and 256 whole documents could take up all memory
@@ -162,6 +162,11 @@ def load_encoder(bundle: Bundle, *, trust_remote_code: bool = False) -> Tokenize
             str(folder), trust_remote_code=trust_remote_code, local_files_only=True
         )
     return TokenizerEncoder(tokenizer, where=str(folder))
+
+
+def prompts(bundle: Bundle, encoder: TokenizerEncoder) -> Prompts:
+    """The bundle's prompts, in its tokenizer's chat template if they need one. Raises BundleError as `chat_ends`."""
+    return bundle.prompts(*(encoder.chat_ends() if bundle.needs_chat_template() else ()))
 
 
 def _special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

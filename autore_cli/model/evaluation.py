@@ -47,7 +47,7 @@ class Evaluation:
     """Measures an adapter that is being trained.
 
     Args:
-        bundle: says how each stage finds its items: by listing or by choosing.
+        bundle: says how each stage finds its items: by listing or by choosing, and among which names.
         encoder: the bundle's.
         examples: held-out ones of each stage. Of those that list and those that choose, a stage needs one kind.
         schema: the relations that can be listed.
@@ -59,6 +59,7 @@ class Evaluation:
         self.bundle = bundle
         self.encoder = encoder
         self._relations = self._field([relation.name for relation in schema.relations])
+        self._shapes = bundle.shapes()
         self._spans: dict[str, _Field] = {}
         self.examples = {stage: list(self._asked(stage, given)) for stage, given in examples.items()}
 
@@ -126,8 +127,8 @@ class Evaluation:
 
     def _fields(self, stage: Stage, passage: str) -> list["_Field"]:
         if passage not in self._spans:
-            spans = dict.fromkeys(passage[start:end] for start, end in candidate_spans(passage))
-            self._spans[passage] = self._field(list(spans))
+            spans = self._shapes.likely(passage) if self._shapes else candidate_spans(passage)
+            self._spans[passage] = self._field(list(dict.fromkeys(passage[start:end] for start, end in spans)))
         return [self._relations if part == "relation" else self._spans[passage] for part in stage.yields]
 
     def _field(self, names: list[str]) -> "_Field":

@@ -7,10 +7,11 @@ An adapter is trained on the files of all chosen stages that name it. It lands i
     OUTPUT/head/checkpoints/                      while it is trained, or after it was interrupted
 """
 
+import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 from transformers.utils import logging as transformers_logging
 
 from autore_cli.errors import ConfigurationError, OutputError
+from autore_cli.files import write_json
 from autore_cli.model import curves, run
 from autore_cli.model.base import load_base
 from autore_cli.model.bundle import ADAPTER_FILES, Bundle, read
@@ -44,6 +46,8 @@ _CHECKPOINTS = "checkpoints"
 _SOURCES = "sources.json"
 _SLACK = 4
 """Tokens that a window, encoded by itself, may have more than where it was cut out of a document."""
+
+_logger = logging.getLogger(__name__)
 
 
 class Observer(Protocol):
@@ -129,10 +133,12 @@ def prepare(job: Job, settings: FinetuneSettings) -> list[Task]:
 
     Raises:
         ConfigurationError: stages, settings or folders that don't go together; all problems are listed at once.
+        OutputError: an adapter, or an interrupted run, is there already.
         InputError: training data that can't be used.
         BundleError: a base that can't be loaded.
     """
     check(job)
+    _check_output(job)
     encoder = load_encoder(job.bundle, trust_remote_code=job.trust_remote_code)
     tokeniser = Tokeniser(encoder, controls(job.bundle, encoder))
     shape = skeleton(job.bundle, trust_remote_code=job.trust_remote_code)
@@ -159,6 +165,8 @@ def prepare(job: Job, settings: FinetuneSettings) -> list[Task]:
         stages = tuple(stage.name for stage in files)
         plan = make_plan(adapter, stages, dataset, settings, shape, on_gpu=job.on_gpu, devices=_processes())
         tasks.append(Task(plan, dataset, sources))
+    if not tasks:
+        _logger.info("nothing is left to do: what was to be trained is in %s", job.output)
     return tasks
 
 
@@ -172,6 +180,8 @@ def finetune(job: Job, settings: FinetuneSettings, observer: Observer) -> None:
     tasks = prepare(job, settings)
     with _main_process_first(job):
         bundle = derive(job.bundle, job.output, job.schema, job.inherited())
+    if not tasks:
+        return
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     dtype = torch.bfloat16 if job.on_gpu else torch.float32
     core = load_base(job.bundle, _device(job), dtype, trust_remote_code=job.trust_remote_code)
@@ -218,13 +228,14 @@ def _train(
     )
     trainer.add_callback(_Reporter(task.plan, observer))
     if trainer.is_world_process_zero():
-        run.write(checkpoints, task.sources, _SOURCES)
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        write_json(checkpoints / _SOURCES, task.sources)
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     if trainer.is_world_process_zero():
         results = _results(trainer, task.plan, time.perf_counter() - start)
         save_adapter(adapted, folder, bundle.base, torch.bfloat16)
-        run.write(folder, {**task.sources, **results})
+        write_json(folder / run.FILE, {**task.sources, **results})
         curves.draw(folder, results["losses"], results["evaluations"])
         shutil.rmtree(checkpoints)  # last: while it is there, the run counts as unfinished
     trainer.accelerator.wait_for_everyone()
@@ -273,7 +284,7 @@ def check(job: Job) -> None:
     """Checks what goes together, without reading what is large.
 
     Raises:
-        ConfigurationError: stages, data, folders or a device that don't; all problems are listed at once.
+        ConfigurationError: stages, data or a device that don't; all problems are listed at once.
     """
     problems = []
     built = built_for(job.data)
@@ -289,19 +300,24 @@ def check(job: Job) -> None:
         elif not job.bundle.adapters[stage]:
             problems.append(f"the {stage} stage of '{job.bundle.name}' names no adapter")
     problems += [
-        problem for adapter, files in job.adapters().items() for problem in _problems_of(job, adapter, files.values())
+        f"{path} is missing" for files in job.adapters().values() for path in files.values() if not path.is_file()
     ]
     if problems:
         raise ConfigurationError("; ".join(problems))
 
 
-def _problems_of(job: Job, adapter: str, files: Iterable[Path]) -> Iterator[str]:
-    folder = job.output / adapter
-    yield from (f"{path} is missing" for path in files if not path.is_file())
-    if not job.resume and _is_trained(job.output, adapter):
-        yield f"{folder} holds an adapter already"
-    elif not job.resume and (folder / _CHECKPOINTS).exists():
-        yield f"{folder} holds an interrupted run: continue it with --resume, or remove it"
+def _check_output(job: Job) -> None:
+    """Checks that training would write over nothing. Raises OutputError."""
+    if job.resume:
+        return
+    for adapter in job.adapters():
+        folder = job.output / adapter
+        if _is_trained(job.output, adapter):
+            hint = "--resume trains what is missing, another --output all of it"
+            raise OutputError("holds an adapter already", where=str(folder), hint=hint)
+        if (folder / _CHECKPOINTS).exists():
+            hint = "--resume continues it; or remove it to start anew"
+            raise OutputError("holds an interrupted run", where=str(folder), hint=hint)
 
 
 def _check_resumed(folder: Path, sources: Mapping[str, Any]) -> None:

@@ -7,14 +7,13 @@ the next tokens of all lists that are still growing. What comes out is what each
 
 import logging
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 
@@ -23,10 +22,11 @@ from autore_cli.generation import Encoder, Listed, Request
 from autore_cli.grammar import ListGrammar
 from autore_cli.model.adapters import MergedAdapters, base_of, use_adapter
 from autore_cli.model.bundle import Bundle
-from autore_cli.model.context import NOTHING, Context, Run, is_prefix_lm
-from autore_cli.model.decoding import ListDecoder, complete, take_all, wanted_by
+from autore_cli.model.context import is_prefix_lm
+from autore_cli.model.decoding import ListDecoder, take_all
 from autore_cli.model.encoder import TokenizerEncoder
-from autore_cli.model.packing import PREFIX
+from autore_cli.model.reading import Reading, Wanted, read, windows
+from autore_cli.model.rows import Rows
 from autore_cli.model.slots import Slots
 
 if TYPE_CHECKING:
@@ -40,20 +40,22 @@ class Pace:
     """How much is done at once.
 
     Attributes:
-        batch_size: rows that are computed at once.
+        batch_size: passages that are at work at once.
         row_tokens: tokens of prompts that share a row; a prefix with more of them has several rows.
-        slots: how many lists grow at once, each in a slot of its own (see `slots`); or 0, then those that are behind
-            the same prefix grow side by side in its row.
+        readings: forwards in which they are read, one part of them after the other.
+        slots: for each of them, lists that grow at once, each in a slot of its own (see `slots`); or 0, then those that
+            are behind the same prefix grow side by side in its row (see `rows`).
     """
 
     batch_size: int
     row_tokens: int
+    readings: int = 1
     slots: int = 0
 
 
-ON_CPU = Pace(batch_size=4, row_tokens=256)
-"""A CPU wants rows that are alike, and in them little that is hidden from each other, for it computes that, too."""
-ON_GPU = Pace(batch_size=16, row_tokens=512, slots=128)
+ON_CPU = Pace(batch_size=16, row_tokens=256, readings=4)
+"""A CPU wants to read rows that are alike, and in them little that is hidden from each other: it computes that, too."""
+ON_GPU = Pace(batch_size=64, row_tokens=512, readings=4, slots=2)
 """A GPU wants much to do at once."""
 
 _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -61,17 +63,6 @@ _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBac
 
 _OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "could not create a primitive")
 """How torch and oneDNN say it on a CPU."""
-
-_Rows = Sequence[Sequence[int]]
-"""The requests of each row, by their indices."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """A prefix, and the indices of its requests."""
-
-    prefix: tuple[int, ...]
-    requests: list[int]
 
 
 class TransformersGenerator:
@@ -86,7 +77,7 @@ class TransformersGenerator:
         merge: adds an adapter to the base's weights while it is used (`MergedAdapters`).
 
     Attributes:
-        batch_size: rows that are computed at once. Halved, with a warning, when the device's memory doesn't suffice.
+        batch_size: passages that are at work at once. Halved, with a warning, when the device's memory doesn't suffice.
         model: the base.
         use_adapter: makes an adapter active, by its name.
     """
@@ -110,9 +101,9 @@ class TransformersGenerator:
         self.use_adapter = MergedAdapters(model).use if merge else partial(use_adapter, model)
         pace = pace or pace_of(self.model.device)
         self.batch_size = pace.batch_size
-        self._row_tokens = pace.row_tokens
+        self._pace = pace
         # A prefix LM keeps more in its cache than keys and values by position.
-        self._slots = Slots(self.model, pace.slots) if pace.slots and not is_prefix_lm(self.model) else None
+        self._growing = Slots(self.model) if pace.slots and not is_prefix_lm(self.model) else Rows()
         self._yes_and_no = [encoder.yes, encoder.no]
         self._adapters = bundle.adapters
         self._merge = merge
@@ -137,18 +128,19 @@ class TransformersGenerator:
             lists[index] = ListDecoder(grammars[index], segment=segment, position=position, limit=self._max_length)
             return lists[index].allowed()
 
-        def decode(prompts: Context, rows: _Rows, logits: Tensor, tokens: Tensor) -> None:
-            own = [[lists[index] for index in row] for row in rows]
-            take_all(own, logits, tokens, end_bias)
-            (self._slots.admit if self._slots else complete)(prompts, own, end_bias)
+        def decode(readings: Iterable[Reading]) -> None:
+            self._growing.begin(
+                None if self._merge else self._adapters[stage],
+                max(len(each.prefix) + len(each.suffix) for each in requests),
+                self.batch_size * max(1, self._pace.slots),
+            )
+            for prompts, rows, tokens, logits in readings:
+                own = [[lists[index] for index in row] for row in rows]
+                take_all(own, logits, tokens, end_bias)
+                self._growing.admit(prompts, own, end_bias)
+            self._growing.finish(end_bias)
 
-        if self._slots:
-            longest = max((len(each.prefix) + len(each.suffix) for each in requests), default=0)
-            self._slots.begin(None if self._merge else self._adapters[stage], longest)
         self._ask(stage, requests, wanted, decode)
-        if self._slots:
-            with _memory():
-                self._slots.finish(end_bias)
         return [lists[index].found for index in range(len(requests))]
 
     def choose(self, stage: str, requests: Sequence[Request]) -> list[float]:
@@ -160,9 +152,10 @@ class TransformersGenerator:
         """
         chances: dict[int, float] = {}
 
-        def choose(_: Context, rows: _Rows, logits: Tensor, __: Tensor) -> None:
-            for row, of_row in zip(rows, logits.double().softmax(-1)[..., 0].tolist(), strict=True):
-                chances.update(zip(row, of_row, strict=False))  # shorter rows are filled up
+        def choose(readings: Iterable[Reading]) -> None:
+            for _, rows, _, logits in readings:
+                for row, of_row in zip(rows, logits.double().softmax(-1)[..., 0].tolist(), strict=True):
+                    chances.update(zip(row, of_row, strict=False))  # shorter rows are filled up
 
         self._ask(stage, requests, lambda *_: self._yes_and_no, choose)
         return [chances[index] for index in range(len(requests))]
@@ -171,32 +164,31 @@ class TransformersGenerator:
         self,
         stage: str,
         requests: Sequence[Request],
-        wanted: Callable[[int, int], Sequence[int]],
-        answer: Callable[[Context, _Rows, Tensor, Tensor], None],
+        wanted: Wanted,
+        answer: Callable[[Iterable[Reading]], None],
     ) -> None:
         """Reads all prompts with the stage's adapter, batch by batch.
 
         Args:
             stage: whose adapter.
             requests: the prompts.
-            wanted: the tokens whose logits a request asks for, by its index and its segment in its row.
-            answer: gets rows that have been read: their context, their requests, and the logits of the wanted tokens
-                behind each, with these tokens, `[rows, requests, wanted]`.
+            wanted: the tokens whose logits are needed.
+            answer: gets the readings of a batch; if memory runs short, again those of a smaller one.
         """
         self._check(requests)
         with _memory():
             self.use_adapter(self._adapters[stage])
-        windows = self._windows(requests)
-        while windows:
-            batch = windows[: self.batch_size]
+        waiting = windows(requests, share=self._share)
+        while waiting:
+            batch = waiting[: self.batch_size]
+            rows = max(1, self.batch_size // self._pace.readings)
             try:
                 with torch.inference_mode(), sdpa_kernel(_ATTENTION):
-                    for prompts, rows, tokens, logits in self._read(batch, requests, wanted):
-                        answer(prompts, rows, logits, tokens)
+                    answer(read(self.model, batch, requests, wanted, rows=rows, row_tokens=self._pace.row_tokens))
             except RuntimeError as error:
                 self._halve_batch(error)
             else:
-                del windows[: len(batch)]
+                del waiting[: len(batch)]
 
     def _halve_batch(self, error: RuntimeError) -> None:
         """Makes the best of a lack of memory; raises any other error again."""
@@ -205,46 +197,6 @@ class TransformersGenerator:
                 raise error
         self.batch_size //= 2
         logger.warning("out of memory: going on with a batch size of %d", self.batch_size)
-
-    def _read(
-        self, windows: Sequence[_Window], requests: Sequence[Request], wanted: Callable[[int, int], Sequence[int]]
-    ) -> Iterator[tuple[Context, _Rows, Tensor, Tensor]]:
-        """Reads the prefixes of some windows at once, then their prompts, a few rows at a time: see `_ask`."""
-        prefixes = Context(self.model, rows=len(windows))
-        behind_prefix = prefixes.read([[Run(PREFIX, 0, window.prefix)] for window in windows])
-        packs = [(row, pack) for row, window in enumerate(windows) for pack in self._packs(window, requests)]
-        packs.sort(key=lambda pack: -sum(len(requests[index].suffix) for index in pack[1]))
-        for start in range(0, len(packs), self.batch_size):
-            of_prefix, rows = zip(*packs[start : start + self.batch_size], strict=True)
-            prompts = prefixes.select(of_prefix)
-            tokens = wanted_by([[wanted(index, _segment(run)) for run, index in enumerate(row)] for row in rows])
-            tokens = tokens.to(self.model.device)
-            logits = prompts.read(
-                [[_prompt(requests[index], run) for run, index in enumerate(row)] for row in rows], tokens
-            )
-            for place, row in enumerate(rows):
-                for run in (run for run, index in enumerate(row) if not requests[index].suffix):
-                    logits[place, run] = behind_prefix[of_prefix[place], 0, tokens[place, run].clamp(min=0)]
-            yield prompts, rows, tokens, logits
-
-    def _packs(self, window: _Window, requests: Sequence[Request]) -> list[list[int]]:
-        """Divides a window's requests into rows of about the same length."""
-        lengths = [len(requests[index].suffix) for index in window.requests]
-        rows = max(1, math.ceil(sum(lengths) / self._row_tokens))
-        packs: list[list[int]] = [[] for _ in range(rows)]
-        before = 0
-        for index, length in zip(window.requests, lengths, strict=True):
-            packs[min(before * rows // max(sum(lengths), 1), rows - 1)].append(index)
-            before += length
-        return [pack for pack in packs if pack]
-
-    def _windows(self, requests: Sequence[Request]) -> list[_Window]:
-        """Groups requests by prefix; long ones first, so that a batch's rows are alike and memory runs short early."""
-        groups: dict[Hashable, list[int]] = {}
-        for index, request in enumerate(requests):
-            groups.setdefault(request.prefix if self._share else index, []).append(index)
-        windows = [_Window(requests[group[0]].prefix, group) for group in groups.values()]
-        return sorted(windows, key=lambda window: -len(window.prefix))
 
     def _check(self, requests: Sequence[Request]) -> None:
         for request in requests:
@@ -264,16 +216,6 @@ class TransformersGenerator:
 def pace_of(device: torch.device) -> Pace:
     """What suits a device."""
     return ON_CPU if device.type == "cpu" else ON_GPU
-
-
-def _prompt(request: Request, run: int) -> Run:
-    """What a row holds of a request: its suffix, or if that is empty something in its place."""
-    return Run(_segment(run), len(request.prefix), request.suffix) if request.suffix else NOTHING
-
-
-def _segment(run: int) -> int:
-    """The segment of a row's prompt."""
-    return PREFIX + 1 + run
 
 
 @contextmanager

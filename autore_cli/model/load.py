@@ -9,7 +9,7 @@ from autore_cli.errors import BundleError
 from autore_cli.model.adapters import load_adapters
 from autore_cli.model.base import load_base, unpack
 from autore_cli.model.bundle import Bundle
-from autore_cli.model.encoder import load_encoder
+from autore_cli.model.encoder import TokenizerEncoder, load_encoder
 from autore_cli.model.generator import TransformersGenerator, pace_of
 from autore_cli.model.weights import Weights
 
@@ -20,6 +20,7 @@ _SMALL = 2**28
 def load(
     bundle: Bundle,
     *,
+    encoder: TokenizerEncoder | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     weights: Weights = "auto",
@@ -29,6 +30,7 @@ def load(
 
     Args:
         bundle: the bundle.
+        encoder: its tokenizer, if that is loaded already.
         device: see `load_base`.
         batch_size: rows that are computed at once; None is what suits the device.
         weights: how they are held.
@@ -39,7 +41,7 @@ def load(
         ConfigurationError: there is no such device.
     """
     bundle.require_adapters()
-    encoder = load_encoder(bundle, trust_remote_code=trust_remote_code)
+    encoder = encoder or load_encoder(bundle, trust_remote_code=trust_remote_code)
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}.get(weights)
     base = load_base(bundle, device, dtype, trust_remote_code=trust_remote_code)
     if len(encoder.tokenizer) > base.config.vocab_size:

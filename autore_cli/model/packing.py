@@ -5,48 +5,97 @@
 
 A query sees a key of the prefix (segment 0) or of its own prompt that does not stand after it; positions restart behind
 the prefix for every prompt. So the packed row computes what each prompt would alone, and the prefix only once.
+
+What some prompts begin with alike can be read once as well, in a run that all of them see: it has the segment of the
+first, and they are those up to its `until` (see `stems`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from autore_cli.model.cache import Places
 
 PADDING = -1
 PREFIX = 0
 
+_ALL = 2**31
+_PADDING = (0, PADDING, 0, PADDING + 1)
+"""What a layout's tensors hold where nothing stands."""
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+
+class Run(NamedTuple):
+    """Tokens that follow one another.
+
+    Attributes:
+        segment: the number of their prompt, from 1; `PREFIX`, which all prompts see; or `PADDING`, which nobody sees.
+        position: of the first token.
+        tokens: their ids.
+        prompts: how many prompts see them: that of the segment and those behind it.
+    """
+
+    segment: int
+    position: int
+    tokens: Sequence[int]
+    prompts: int = 1
+
+
+class Layout(NamedTuple):
     """Rows of packed tokens, each tensor `[rows, length]`, padded on the right.
 
     Attributes:
         tokens: token ids.
-        segments: `PADDING`, `PREFIX`, or the number of the prompt from 1.
+        segments: `PADDING`, `PREFIX`, or the number of the (first) prompt from 1.
         positions: position ids.
+        until: the first segment behind `segments` that does not see the token.
     """
 
     tokens: Tensor
     segments: Tensor
     positions: Tensor
+    until: Tensor
+
+    @classmethod
+    def of_prompts(cls, tokens: Tensor, segments: Tensor, positions: Tensor) -> "Layout":
+        """Prompts that have nothing but the prefix in common."""
+        return cls(tokens, segments, positions, torch.where(segments == PREFIX, _ALL, segments + 1))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Layout":
+        """The layout after the same change to each of its tensors."""
+        return Layout(*map(change, self))
+
+    def lengthened(self, length: int) -> "Layout":
+        """The layout with padding at the end of each row."""
+        more = length - self.tokens.shape[1]
+        return Layout(*(pad(each, (0, more), value=filling) for each, filling in zip(self, _PADDING, strict=True)))
+
+    def with_next(self, new: "Layout", where: Places) -> "Layout":
+        """The layout with the next tokens of each row at their places."""
+        pairs = zip(self.lengthened(where.end), new, strict=True)
+        return Layout(*(old.scatter(1, where.places, more)[:, : where.length] for old, more in pairs))
 
 
-def layout(rows: Sequence[Sequence[tuple[int, int, Sequence[int]]]], pad_token: int) -> Layout:
-    """Lays out rows of runs. A run is (segment, position of its first token, token ids)."""
-    length = max(sum(len(tokens) for _, _, tokens in row) for row in rows)
+def layout(rows: Sequence[Sequence[Run]], pad_token: int) -> Layout:
+    """Lays out rows of runs."""
+    length = max(sum(len(run.tokens) for run in row) for row in rows)
     tokens = torch.full((len(rows), length), pad_token)
     segments = torch.full((len(rows), length), PADDING)
+    until = torch.full((len(rows), length), PADDING + 1)
     positions = torch.zeros((len(rows), length), dtype=torch.long)
     for index, row in enumerate(rows):
-        flat = [token for _, _, run in row for token in run]
+        flat = [token for run in row for token in run.tokens]
         tokens[index, : len(flat)] = torch.tensor(flat, dtype=torch.long)
         at = 0
-        for segment, position, run in row:
-            segments[index, at : at + len(run)] = segment
-            positions[index, at : at + len(run)] = torch.arange(position, position + len(run))
+        for segment, position, run, prompts in row:
+            place = slice(at, at + len(run))
+            segments[index, place] = segment
+            until[index, place] = _ALL if segment == PREFIX else segment + prompts
+            positions[index, place] = torch.arange(position, position + len(run))
             at += len(run)
-    return Layout(tokens, segments, positions)
+    return Layout(tokens, segments, positions, until)
 
 
 def attention_mask(queries: Layout, keys: Layout, dtype: torch.dtype, *, prefix_lm: bool) -> Tensor:
@@ -59,9 +108,15 @@ def attention_mask(queries: Layout, keys: Layout, dtype: torch.dtype, *, prefix_
         prefix_lm: the prefix sees itself in both directions.
     """
     query, key = queries.segments[:, :, None], keys.segments[:, None, :]
-    seen = (keys.positions[:, None, :] <= queries.positions[:, :, None]) & ((key == PREFIX) | (key == query))
+    before = keys.positions[:, None, :] <= queries.positions[:, :, None]
     if prefix_lm:
-        seen = seen | ((key == PREFIX) & (query == PREFIX))
-    seen = seen & (key != PADDING)
+        before = before | ((key == PREFIX) & (query == PREFIX))
+    seen = before & (key <= query) & (query < keys.until[:, None, :])
     seen = seen | (query == PADDING)  # a query that sees nothing would be NaN
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+
+
+def stacked(layouts: Sequence[Layout]) -> Layout:
+    """The rows of several layouts in one."""
+    length = max(each.tokens.shape[1] for each in layouts)
+    return Layout(*map(torch.cat, zip(*(each.lengthened(length) for each in layouts), strict=True)))

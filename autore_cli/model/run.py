@@ -2,11 +2,9 @@
 
 import platform
 import resource
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import orjson
 import torch
 
 from autore_cli.model.bundle import digest
@@ -37,11 +35,3 @@ def peak_memory() -> int:
 def device_name(device: torch.device) -> str:
     """What it runs on."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-
-
-def write(folder: Path, content: Mapping[str, Any], name: str = FILE) -> None:
-    """Writes run.json, in full or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{name}"
-    draft.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    draft.replace(folder / name)

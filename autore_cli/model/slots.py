@@ -38,24 +38,27 @@ class Slots:
 
     Args:
         model: a causal LM whose cache holds keys and values by position.
-        rows: how many slots there are at most; fewer if memory is scarce.
     """
 
-    def __init__(self, model: PreTrainedModel, rows: int) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        self._most = rows
+        self._most = 1
         self._step: Step | None = None
         self._slots: list[_Growing | None] = []
         self._adapter: str | None = None
         self._length = 0
 
-    def begin(self, adapter: str | None, longest: int) -> None:
-        """To be called before any list of a stage is admitted.
+    def begin(self, adapter: str | None, longest: int, rows: int) -> None:
+        """To be called before any list is admitted.
 
         Args:
             adapter: the one that is active; None if the weights are the same whatever is.
             longest: the tokens of the longest prompt.
+            rows: how many slots there are at most; fewer if memory is scarce.
         """
+        if rows < self._most:
+            self._step, self._slots = None, []
+        self._most = rows
         self._adapter = adapter
         self._length = _extent(longest + _EXTENT // 2)
         self._slots = [None] * len(self._slots)  # an error may have left some lists
@@ -85,9 +88,8 @@ class Slots:
 
     def finish(self, end_bias: float) -> None:
         """Lets all lists grow to their ends."""
-        with torch.inference_mode():
-            while self._step and any(self._slots):
-                self._grow(self._step, end_bias)
+        while self._step and any(self._slots):
+            self._grow(self._step, end_bias)
 
     def _grow(self, step: Step, end_bias: float) -> None:
         """Reads the next token of each list, and lets those go on that have no other to be read first."""

@@ -14,6 +14,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, Cache, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from autore_cli.model.cache import vectors
+
 _EAGER_RUNS = 3
 """A step that runs more often is worth its capture, which takes as long as some runs."""
 
@@ -115,14 +117,12 @@ class Step:
 
     def fill(self, rows: Sequence[int], layers: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Puts what has been read elsewhere into some rows: of each layer `[rows, heads, tokens, size]`."""
-        row = torch.tensor(rows, device=self._model.device)[:, None, None]
+        row = torch.tensor(rows, device=self._model.device)
         for here, new in zip(self._cache.states, layers, strict=True):
             for states, read in zip(here, new, strict=True):
                 _, heads, length, size = states.shape
-                head = torch.arange(heads, device=row.device)[None, :, None]
-                place = (row * heads + head) * length + self._places[: read.shape[2]]
-                # By whole vectors, which is several times as fast as by index.
-                states.view(-1, size).index_copy_(0, place.flatten(), read.reshape(-1, size))
+                place = vectors(row, self._places[None, : read.shape[2]], heads, length)
+                states.view(-1, size).index_copy_(0, place, read.reshape(-1, size))
 
     def move(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Copies rows over others."""

@@ -33,7 +33,7 @@ from autore_cli.model.dataset import Dataset, Row
 from autore_cli.model.evaluation import Tally
 from autore_cli.model.logits import logits_at
 from autore_cli.model.lora import save_adapter
-from autore_cli.model.packing import PREFIX, Layout, attention_mask, layout
+from autore_cli.model.packing import PREFIX, Layout, Run, attention_mask, layout
 from autore_cli.model.plan import Plan
 from autore_cli.model.settings import FinetuneSettings
 
@@ -77,11 +77,11 @@ def collate(rows: Sequence[Row], pad_token: int) -> dict[str, Tensor]:
     targets: list[list[int]] = []
     for row in rows:
         start = len(row.prefix)
-        runs.append([(PREFIX, 0, row.prefix)])
+        runs.append([Run(PREFIX, 0, row.prefix)])
         predictors.append([])
         targets.append([])
         for number, sample in enumerate(row.samples, start=1):
-            runs[-1].append((number, len(row.prefix), sample.read))
+            runs[-1].append(Run(number, len(row.prefix), sample.read))
             first = start + len(sample.suffix)
             # What stands before a completion without a suffix is the prefix, not the prompt laid out before it.
             before = first - 1 if sample.suffix else len(row.prefix) - 1
@@ -120,7 +120,7 @@ def completion_loss(model: nn.Module, batch: Batch, core: PreTrainedModel) -> Te
 
 def _seen(batch: Batch, core: PreTrainedModel) -> dict[str, Any]:
     """The inputs that say what each token sees, in the form that costs the model least."""
-    laid = Layout(batch["input_ids"], batch["segments"], batch["position_ids"])
+    laid = Layout.of_prompts(batch["input_ids"], batch["segments"], batch["position_ids"])
     dtype = _activations_dtype(core)
     if getattr(core.config, "prefix_lm", False):
         return {

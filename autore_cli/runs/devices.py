@@ -38,6 +38,11 @@ def parse_devices(text: str) -> list[str]:
     return names
 
 
+def is_gpu(name: str) -> bool:
+    """Whether a device is a GPU, or is chosen where there is one."""
+    return name != "cpu" and (name != AUTO or _count_gpus() > 0)
+
+
 def _counted(count: int) -> list[str]:
     there = _count_gpus()
     if 0 < there < count:

@@ -31,6 +31,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from autore_cli.errors import ConfigurationError, OutputError, writing
+from autore_cli.files import as_lines
 from autore_cli.records import Document
 from autore_cli.runs.extraction import Result
 from autore_cli.runs.identity import Configuration
@@ -61,11 +62,6 @@ def key(document: Document) -> bytes:
         data = part.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "big") + data)
     return digest.digest()
-
-
-def json_lines(records: Sequence[object]) -> bytes:
-    """Records as lines of JSON."""
-    return b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
 
 
 class JournaledOutput:
@@ -155,7 +151,7 @@ class JournaledOutput:
         if not self._begun:
             self._begin()
         done = [result for result in results if not result.error]
-        lines = [json_lines(result.triples) for result in done]
+        lines = [as_lines(result.triples) for result in done]
         with writing(str(self.path)):
             _append(self._output, b"".join(lines))
             os.fsync(self._output.fileno())
@@ -172,7 +168,7 @@ class JournaledOutput:
             )
         if entries:
             with writing(str(journal_of(self.path))):
-                _append(self._journal, json_lines([entries]))
+                _append(self._journal, as_lines([entries]))
 
     def _begin(self) -> None:
         """Empties both files, the journal first: no journal may speak of an output that is gone."""
@@ -181,7 +177,7 @@ class JournaledOutput:
                 file.seek(0)
                 file.truncate()
         with writing(str(journal_of(self.path))):
-            _append(self._journal, json_lines([{"journal": FORMAT, "configuration": self._configuration}]))
+            _append(self._journal, as_lines([{"journal": FORMAT, "configuration": self._configuration}]))
             # Once, with the names of both files: an output of which no journal knows can't be gone on with.
             os.fsync(self._journal.fileno())
             _sync_folder(self.path.resolve().parent)

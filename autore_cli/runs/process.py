@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 
 import orjson
 
-from autore_cli.runs import wire
+from autore_cli.files import as_lines
 from autore_cli.runs.setup import Setup
 
 # -P: no module comes from the folder that the user happens to be in.
@@ -59,7 +59,7 @@ class WorkerProcess:
     def send(self, **content: object) -> None:
         """Sends a message; without effect if it is dead, of which a message tells."""
         with suppress(BrokenPipeError):
-            self._requests.write(wire.line(**content))
+            self._requests.write(as_lines([content]))
             self._requests.flush()
 
     def kill(self) -> None:

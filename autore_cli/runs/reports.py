@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from autore_cli.errors import AutoreError, sayable, writing
+from autore_cli.errors import AutoreError, sayable
 from autore_cli.runs.extraction import Result
 from autore_cli.runs.journal import Finished
 from autore_cli.versions import version
@@ -165,21 +165,6 @@ def record(tally: Tally, watch: Stopwatch, exit_code: int, **details: object) ->
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
         "platform": platform.platform(),
     }
-
-
-def write(path: Path, content: object) -> None:
-    """Writes a report, for people to read, too. Raises OutputError if it can't be written."""
-    data = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    with writing(str(path)):
-        if path.exists() and not path.is_file():  # a pipe or a device
-            path.write_bytes(data)
-            return
-        draft = path.with_name(f".{path.name}")
-        try:
-            draft.write_bytes(data)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
 
 
 def is_report(path: Path) -> bool:

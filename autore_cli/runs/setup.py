@@ -11,7 +11,7 @@ from autore_cli.model.weights import Weights
 from autore_cli.pipeline import Pipeline
 from autore_cli.runs import identity
 from autore_cli.schema import Schema, load
-from autore_cli.stages import Prompts, paradigm
+from autore_cli.stages import paradigm
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,17 @@ class Setup:
             BundleError: a part is missing or damaged, parts don't fit each other, or files changed (`state`).
             ConfigurationError: there is no such device.
         """
+        from autore_cli.model.encoder import load_encoder, prompts
         from autore_cli.model.load import load as load_generator
 
         bundle = self.bundle()
         calibration = bundle.calibration
         if self.min_score is not None:
             calibration = replace(calibration, threshold=self.min_score)
+        encoder = load_encoder(bundle, trust_remote_code=self.trust_remote_code)
         generator = load_generator(
             bundle,
+            encoder=encoder,
             device=device,
             batch_size=self.batch_size,
             weights=self.weights,
@@ -77,18 +80,9 @@ class Setup:
         return Pipeline(
             generator,
             paradigm(bundle.paradigm),
-            prompts(bundle, trust_remote_code=self.trust_remote_code),
+            prompts(bundle, encoder),
             {name: stage.decoding for name, stage in bundle.stages.items()},
             self.relations(bundle),
             calibration,
             bundle.shapes(),
         )
-
-
-def prompts(bundle: Bundle, *, trust_remote_code: bool = False) -> Prompts:
-    """The bundle's prompts; loads its tokenizer if they need a chat template."""
-    if not bundle.needs_chat_template():
-        return bundle.prompts()
-    from autore_cli.model.encoder import load_encoder
-
-    return bundle.prompts(*load_encoder(bundle, trust_remote_code=trust_remote_code).chat_ends())

@@ -16,8 +16,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-import orjson
-
 from autore_cli import errors
 from autore_cli.errors import AutoreError, sayable
 from autore_cli.records import Document, Span, Triple
@@ -26,11 +24,6 @@ from autore_cli.runs.extraction import Result
 
 class WorkerError(Exception):
     """An unexpected error in a worker, which is a bug. Its traceback there is a note."""
-
-
-def line(**content: object) -> bytes:
-    """A message as a line."""
-    return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def documents_to_json(documents: Sequence[Document]) -> list[dict[str, str]]:

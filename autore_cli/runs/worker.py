@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from autore_cli.files import as_lines
 from autore_cli.runs import wire
 from autore_cli.runs.extraction import extract_batch
 from autore_cli.runs.setup import Setup
@@ -31,7 +32,7 @@ class Answers:
         """Writes a message. Ends the process if nobody is there any more to read it."""
         with self._lock:
             try:
-                self._stream.write(wire.line(**content))
+                self._stream.write(as_lines([content]))
                 self._stream.flush()
             except BrokenPipeError:
                 os._exit(_DONE)

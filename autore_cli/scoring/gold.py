@@ -135,9 +135,8 @@ def relation_id(name: str, schema: Schema) -> str:
 
 
 def _from_docred(source: Source) -> Iterator[GoldDocument]:
-    for number, record in enumerate(load_records(source.data, source.name), start=1):
-        annotated = annotate(record, f"{source.name}:{number}")
-        yield _with_own_names(annotated, cast(dict[str, Any], record))
+    for place, record in load_records(source.data, source.name):
+        yield _with_own_names(annotate(record, place), cast(dict[str, Any], record))
 
 
 def _with_own_names(annotated: AnnotatedDocument, record: dict[str, Any]) -> GoldDocument:

@@ -77,7 +77,7 @@ def _triples(source: Source, schema: Schema) -> Iterator[Prediction]:
 
 def _official(source: Source, gold: Mapping[str, GoldDocument], schema: Schema) -> Iterator[Prediction]:
     for number, value in enumerate(_results(source), start=1):
-        where = f"{source.name}:{number}"
+        where = f"{source.name}: record {number}"
         row = as_object(value, where)
         title = fields.text(row, "title", where)
         entities = gold[title].entities if title in gold else None

@@ -64,11 +64,13 @@ def test_what_is_there_is_kept_and_nothing_half_is_left(bundle: Path, annotated:
     refused = autore("build-data", annotated, "-m", bundle, "-o", data)
     assert refused.returncode == 5
     assert messages(refused)[1] == "autore: hint: --force replaces it"
+    on_a_file = autore("build-data", annotated, "-m", bundle, "-o", annotated, "--force")
+    assert (on_a_file.returncode, messages(on_a_file)) == (5, [f"autore: error: {annotated}: is not a folder"])
     broken = tmp_path / "broken.json"
     broken.write_text(json.dumps([record("Lindqvist", []), {"title": "Broken"}]))
     failed = autore("build-data", broken, "-m", bundle, "-o", data, "--force")
     assert failed.returncode == 3
-    assert messages(failed)[0].startswith(f"autore: error: {broken}:2: ")
+    assert messages(failed)[0].startswith(f"autore: error: {broken}: record 2: broken DocRED document 'Broken': ")
     assert {path: path.read_bytes() for path in data.iterdir()} == before
 
 
@@ -78,7 +80,7 @@ def test_what_is_there_is_kept_and_nothing_half_is_left(bundle: Path, annotated:
         ([], "", "no documents", "DocRED"),
         ([record("Nobody", [])], "", "no fact of the schema's relations", "'labels'"),
         ([record("Lindqvist", [(0, "P19", 1)])], "", "no fact of the schema's relations", "P19"),
-        ([record("Lindqvist", [(0, "P50", 1)])] * 2, ":2", "the id 'Lindqvist' is taken", ""),
+        ([record("Lindqvist", [(0, "P50", 1)])] * 2, ": record 2", "the id 'Lindqvist' is taken", ""),
     ],
 )
 def test_documents_without_use_are_refused(

@@ -155,16 +155,16 @@ BROKEN = b'{"id": "a", "text": "' + TEXT.encode() + b'"}\n{"id": "b"\n{"id": "c"
 
 def test_bad_documents_do_not_stop_the_others(bundle: Path, document: Path, tmp_path: Path) -> None:
     (tmp_path / "mixed.jsonl").write_bytes(BROKEN)
-    done = autore("extract", "--model", bundle, "mixed.jsonl", "nowhere.txt", document.name, cwd=tmp_path)
+    (tmp_path / "bad.json").write_bytes(b'[{"title": "Reval"}]')
+    done = autore("extract", "--model", bundle, "mixed.jsonl", "bad.json", "nowhere.txt", document.name, cwd=tmp_path)
     assert done.returncode == 1
     assert {triple["doc"] for triple in triples(done.stdout)} == {"a", "lindqvist"}
     errors = [line for line in messages(done) if line.startswith("autore: error: ")]
-    places = ["mixed.jsonl:2: ", "mixed.jsonl:3: ", "mixed.jsonl:4: ", "nowhere.txt: "]
-    assert [error.startswith(f"autore: error: {place}") for error, place in zip(errors, places, strict=True)] == [
-        True
-    ] * 4
+    places = [*(f"mixed.jsonl:{line}: " for line in (2, 3, 4)), "bad.json: record 1: ", "nowhere.txt: "]
+    for error, place in zip(errors, places, strict=True):
+        assert error.startswith(f"autore: error: {place}")
     assert messages(done)[-1].startswith("autore: 2 documents, ")
-    assert ", 4 failed, " in messages(done)[-1]
+    assert ", 5 failed, " in messages(done)[-1]
 
 
 def test_on_error_stop_ends_it_after_what_came_before(bundle: Path, document: Path, tmp_path: Path) -> None:

@@ -30,6 +30,16 @@ def test_it_trains_adapters_that_extract_can_use(bundle: Path, data: Path, tmp_p
         assert (own / stage / "run.json").exists()
     assert autore("extract", "--model", own, "-", stdin=b"Mara Lindqvist was born in Fjellhavn.").returncode == 0
 
+    before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
+    again = ("finetune", "--model", bundle, "--data", data, "--output", own, "--config", config)
+    for refused in (autore(*again), autore(*again, "--dry-run")):
+        assert (refused.returncode, refused.stdout) == (5, b"")
+        assert messages(refused)[0] == f"autore: error: {own}/relation: holds an adapter already"
+    for nothing in (autore(*again, "--resume"), autore(*again, "--resume", "--dry-run")):
+        assert (nothing.returncode, nothing.stdout) == (0, b"")
+        assert messages(nothing) == [f"autore: nothing is left to do: what was to be trained is in {own}"]
+    assert {path: path.read_bytes() for path in own.rglob("*") if path.is_file()} == before
+
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(bundle: Path, data: Path, tmp_path: Path) -> None:
     done = autore("finetune", "--model", bundle, "--data", data, "--output", tmp_path / "own", "--dry-run")

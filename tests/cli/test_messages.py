@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cli.command import autore, messages
 
 TEXT = "Mara Lindqvist was born in Fjellhavn."
@@ -37,6 +39,31 @@ def test_messages_as_json(bundle: Path, tmp_path: Path) -> None:
     assert (missing["where"], missing["hint"]) == ("nowhere.txt", "check the path")
     assert closing["level"] == "info"
     assert closing["message"].startswith("1 document, ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["--log-format", "json", "extract", "a.txt"], "No such option: --log-format", "see 'autore --help'"),
+        (["extract", "--log-format=json"], "Missing argument 'PATHS'", "see 'autore extract --help'"),
+        (
+            ["extract", "--log-format", "json", "--nonsense"],
+            "No such option: --nonsense",
+            "see 'autore extract --help'",
+        ),
+        (
+            ["extract", "--limit", "0", "a.txt", "--log-format", "json"],
+            "Invalid value for '--limit': Input should be greater than or equal to 1",
+            "see 'autore extract --help'",
+        ),
+        (["extrakt", "--log-format=json"], "No such command 'extrakt'. Did you mean 'extract'?", "see 'autore --help'"),
+    ],
+)
+def test_wrong_usage_as_json(arguments: list[str], message: str, hint: str) -> None:
+    done = autore(*arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    (error,) = records(done.stderr)
+    assert (error["level"], error["message"], error["hint"]) == ("error", message, hint)
 
 
 def test_an_unexpected_end_as_json(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_read(tmp_path: Path) -> None:
     text = "Mira Holt (born 1950) is a painter from Lund, Sweden. Holt's sister stayed in Lund."
     assert gold.document.id == "Mira Holt"
     assert gold.document.text == text
-    assert gold.document.place == f"{path}:1"
+    assert gold.document.place == f"{path}: record 1"
     assert gold.sentences == ((0, 53), (54, 83))
     assert gold.entities == (
         Entity(((0, 9), (54, 58)), "PER"),
@@ -108,7 +108,7 @@ def test_a_broken_record_is_named(tmp_path: Path, keys: list[str | int], value: 
     with pytest.raises(InputError) as caught:
         list(read_docred(path))
     assert message in caught.value.message
-    assert caught.value.where == f"{path}:2"
+    assert caught.value.where == f"{path}: record 2"
     assert ("'Mira Holt'" in caught.value.message) == (keys != ["title"])
 
 
@@ -142,7 +142,7 @@ JSON = st.recursive(
 @given(st.fixed_dictionaries({}, optional={key: JSON | st.just(value) for key, value in RECORD.items()}) | JSON)
 def test_any_record_is_read_or_named(record: object) -> None:
     try:
-        gold = annotate(record, "gold.json:1")
+        gold = annotate(record, "gold.json: record 1")
     except InputError:
         return
     for entity in gold.entities:

@@ -59,8 +59,8 @@ def test_docred(tmp_path: Path) -> None:
     records: list[Any] = [{"title": "A", "sents": [["Ann", "'s", "boat", "."]]}, {"title": "B"}, 5]
     items = from_file(tmp_path, "d.json", json.dumps(records).encode())
     path = str(tmp_path / "d.json")
-    assert items[0] == Document("A", "Ann's boat.", f"{path}:1")
-    assert ids(items[1:]) == [f"! {path}:2", f"! {path}:3"]
+    assert items[0] == Document("A", "Ann's boat.", f"{path}: record 1")
+    assert ids(items[1:]) == [f"! {path}: record 2", f"! {path}: record 3"]
 
 
 def test_standard_input_tells_its_format_itself() -> None:
@@ -71,7 +71,8 @@ def test_standard_input_tells_its_format_itself() -> None:
 
 def test_a_given_format_overrides(tmp_path: Path) -> None:
     assert from_stdin(b'{"text": "One."}', "txt") == [Document("stdin", '{"text": "One."}', "stdin")]
-    assert from_stdin(b'[{"title": "A", "sents": [["One", "."]]}]', "docred") == [Document("A", "One.", "stdin:1")]
+    docred = b'[{"title": "A", "sents": [["One", "."]]}]'
+    assert from_stdin(docred, "docred") == [Document("A", "One.", "stdin: record 1")]
     assert ids(from_file(tmp_path, "notes.md", b"One.", "txt")) == ["notes"]
     assert ids(from_file(tmp_path, "data.log", b'{"text": "One."}', "jsonl")) == ["data.log:1"]
 

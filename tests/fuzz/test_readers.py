@@ -166,5 +166,5 @@ def test_a_record_of_too_many_tokens_is_not_rendered(token: str) -> None:
     long, short = ({"title": str(n), "sents": [["Ann", "sings", "."], [token] * n]} for n in (1_000_000, 10))
     error, document = from_stdin(json.dumps([long, short]).encode(), "docred", max_chars=1000)
     assert isinstance(error, InputError)
-    assert (error.message, error.where) == ("the text is longer than 1,000 characters", "stdin:1")
+    assert (error.message, error.where) == ("the text is longer than 1,000 characters", "stdin: record 1")
     assert isinstance(document, Document)

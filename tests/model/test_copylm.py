@@ -11,7 +11,7 @@ from transformers.cache_utils import DynamicCache
 
 from autore_cli.model.copylm import CopyLM, CopyLMConfig
 from autore_cli.model.logits import logits_at
-from autore_cli.model.packing import PREFIX, Layout, attention_mask, layout
+from autore_cli.model.packing import PREFIX, Layout, Run, attention_mask, layout
 from tests.model import tiny
 
 PREFIXES = [[5, 6, 7, 8, 9], [10, 11, 12]]
@@ -35,14 +35,14 @@ def logits(model: CopyLM, packed: Layout, **rest: object) -> Tensor:
 def alone(model: CopyLM, row: int, prompt: int) -> Tensor:
     """The logits of one prompt's tokens, with nothing else in the batch."""
     prefix, tokens = PREFIXES[row], PROMPTS[row][prompt]
-    packed = layout([[(PREFIX, 0, prefix), (1, len(prefix), tokens)]], pad_token=0)
+    packed = layout([[Run(PREFIX, 0, prefix), Run(1, len(prefix), tokens)]], pad_token=0)
     return logits(model, packed)[0, len(prefix) :]
 
 
-def runs(row: int) -> list[tuple[int, int, list[int]]]:
+def runs(row: int) -> list[Run]:
     prefix = PREFIXES[row]
-    prompts = [(number, len(prefix), tokens) for number, tokens in enumerate(PROMPTS[row], start=1)]
-    return [(PREFIX, 0, prefix), *prompts]
+    prompts = [Run(number, len(prefix), tokens) for number, tokens in enumerate(PROMPTS[row], start=1)]
+    return [Run(PREFIX, 0, prefix), *prompts]
 
 
 def test_packed_prompts_are_computed_as_alone(model: CopyLM) -> None:
@@ -57,11 +57,7 @@ def test_cached_prefix_gives_the_same(model: CopyLM) -> None:
     prefix = layout([runs(0)[:1], runs(1)[:1]], pad_token=0)
     logits(model, prefix, past_key_values=cache)
     queries = layout([runs(0)[1:], runs(1)[1:]], pad_token=0)
-    keys = Layout(
-        torch.cat((prefix.tokens, queries.tokens), 1),
-        torch.cat((prefix.segments, queries.segments), 1),
-        torch.cat((prefix.positions, queries.positions), 1),
-    )
+    keys = Layout(*(torch.cat(pair, dim=1) for pair in zip(prefix, queries, strict=True)))
     mask = attention_mask(queries, keys, torch.float64, prefix_lm=True)
     cached = model(
         input_ids=queries.tokens, attention_mask=mask, position_ids=queries.positions, past_key_values=cache
@@ -97,7 +93,7 @@ def test_cases_tell_tokens_apart() -> None:
         vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, cases=2
     )
     model = CopyLM(config).double().eval()  # type: ignore[no-untyped-call]
-    lower, upper = (logits(model, layout([[(PREFIX, 0, [5, token])]], pad_token=0))[0, -1] for token in (6, 38))
+    lower, upper = (logits(model, layout([[Run(PREFIX, 0, [5, token])]], pad_token=0))[0, -1] for token in (6, 38))
     assert not torch.allclose(lower, upper)
     assert lower.exp()[38] < 1e-12, "a token of another case is copied or not at all"
     assert upper.exp()[38] > 1e-6
@@ -112,8 +108,8 @@ def test_an_open_gate_copies_only_from_the_passage(model: CopyLM) -> None:
 
 
 def test_prefix_is_read_in_both_directions(model: CopyLM) -> None:
-    first = layout([[(PREFIX, 0, [5, 6, 7])]], pad_token=0)
-    second = layout([[(PREFIX, 0, [5, 6, 8])]], pad_token=0)
+    first = layout([[Run(PREFIX, 0, [5, 6, 7])]], pad_token=0)
+    second = layout([[Run(PREFIX, 0, [5, 6, 8])]], pad_token=0)
     assert not torch.allclose(logits(model, first)[0, 0, 20:], logits(model, second)[0, 0, 20:])
 
 
@@ -134,4 +130,4 @@ def test_token_ids_survive_a_bfloat16_cache(model: CopyLM) -> None:
     big = packed.tokens + 50
     narrow(input_ids=big, attention_mask=mask, position_ids=packed.positions, past_key_values=cache)
     ids: Any = cache.layers[2]
-    assert ids.values.flatten().tolist() == big.flatten().tolist()
+    assert ids.values.flatten().tolist() == (big + 1).flatten().tolist(), "0 is for nothing"

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,7 +8,9 @@ from transformers import PreTrainedTokenizerFast
 
 from autore_cli.errors import BundleError, InputError
 from autore_cli.generation import Encoder
-from autore_cli.model.encoder import TokenizerEncoder
+from autore_cli.model.bundle import read
+from autore_cli.model.encoder import TokenizerEncoder, prompts
+from autore_cli.runs.setup import Setup
 from tests.model import tiny
 
 CONTROLS = ["</s>", "[INST]", "[/INST]", "<s>", "[SEP]", "[CLS]", "<|user|>", "<pad>", "<think>"]
@@ -119,3 +123,14 @@ def test_the_chat_template_gives_the_ends_of_a_prompt() -> None:
     silent.chat_template = "Hello."
     with pytest.raises(BundleError, match="the user's words"):
         TokenizerEncoder(silent).chat_ends()
+
+
+def test_prompts_that_the_bundle_leaves_out_stand_in_the_chat_template(tmp_path: Path) -> None:
+    bundle = read(tiny.bundle(tmp_path / "tiny"))
+    assert prompts(bundle, ENCODERS["wordpiece"]) == bundle.prompts()  # no chat template is asked for
+    lines = bundle.file.read_text().splitlines()
+    bundle.file.write_text("\n".join(line for line in lines if not line.startswith("choose =")))
+    made = Setup(str(bundle.folder)).pipeline("cpu").prompts
+    assert made.stages["head"].list == bundle.stages["head"].list
+    assert made.stages["head"].choose.text.startswith("<s>[INST] Passage: {passage}")
+    assert made == prompts(read(bundle.folder), ENCODERS["bytelevel"])

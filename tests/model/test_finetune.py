@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from autore_cli.errors import ConfigurationError, InputError
+from autore_cli.errors import ConfigurationError, InputError, OutputError
 from autore_cli.generation import Request
 from autore_cli.model import run
 from autore_cli.model.attention import packed_blocks, takes_blocks, use_packed_attention
@@ -126,7 +126,7 @@ def test_long_rows_are_computed_block_by_block(name: str) -> None:
     torch.testing.assert_close(other, gradient, rtol=1e-3, atol=1e-4)
 
     batch = make_batch(rows, 0)
-    packed = Layout(batch["input_ids"], batch["segments"], batch["position_ids"])
+    packed = Layout.of_prompts(batch["input_ids"], batch["segments"], batch["position_ids"])
     for size in (1, 7, 64, 1000):
         blocks = packed_blocks(packed, batch["longest_prefix"], batch["longest_prompt"], torch.float64, size)
         with torch.no_grad():
@@ -222,7 +222,7 @@ def test_stages_can_be_added_to_a_bundle_one_by_one(mistral: Job) -> None:
     assert weights[0].read_bytes() == inherited != weights[1].read_bytes()
     assert (mistral.output / "head" / "run.json").exists()
     assert (mistral.output / "fact" / "run.json").exists()
-    with pytest.raises(ConfigurationError, match="holds an adapter already"):
+    with pytest.raises(OutputError, match="holds an adapter already"):
         finetune(mistral, settings, Recorder())
 
 
@@ -296,7 +296,7 @@ def test_a_killed_run_continues_to_the_same_end(mistral: Job) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED, str(mistral.data.parent)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not (mistral.output / "head" / "adapter_model.safetensors").exists()
-    with pytest.raises(ConfigurationError, match="--resume"):
+    with pytest.raises(OutputError, match="holds an interrupted run"):
         finetune(mistral, RESUMABLE, Recorder())
     with pytest.raises(ConfigurationError, match=r"other settings\.rank"):
         finetune(replace(mistral, resume=True), replace(RESUMABLE, rank=4), Recorder())

@@ -50,10 +50,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
-def check(bundle: Bundle, rows: int) -> None:
+def check(bundle: Bundle, slots: int, batch_size: int = 4) -> None:
     encoder, model = load_encoder(bundle), tiny.model().double()
     plain = TransformersGenerator(model, encoder, bundle, pace=Pace(4, 64))
-    slotted = TransformersGenerator(model, encoder, bundle, pace=Pace(4, 64, rows))
+    slotted = TransformersGenerator(model, encoder, bundle, pace=Pace(batch_size, 64, slots=slots))
     grammars = [
         ListGrammar(
             (Trie([(150 + token, *range(160, 160 + token % 4)) for token in range(number % 7)]),),
@@ -74,17 +74,17 @@ def check(bundle: Bundle, rows: int) -> None:
 
 def test_slots_grow_longer(bundle: Bundle, calls: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "_EXTENT", 2)
-    check(bundle, rows=4)
+    check(bundle, slots=1)
     assert calls["lengthened"] > 0
 
 
 def test_lists_close_ranks(bundle: Bundle, calls: Counter[str]) -> None:
-    check(bundle, rows=16)
+    check(bundle, slots=4)
     assert calls["move"] > 0
 
 
 def test_lists_wait_for_a_slot(bundle: Bundle, calls: Counter[str]) -> None:
-    check(bundle, rows=1)
+    check(bundle, slots=1, batch_size=1)
     assert calls["fill"] > len(REQUESTS)
     assert calls["move"] == calls["lengthened"] == 0
 
@@ -93,7 +93,7 @@ def test_scarce_memory_means_fewer_slots(bundle: Bundle, monkeypatch: pytest.Mon
     made = []
     monkeypatch.setattr(slots, "_free_memory", lambda _: 2**21)
     monkeypatch.setattr(slots, "Step", lambda *arguments: made.append(arguments[2]) or Step(*arguments))  # type: ignore[func-returns-value]
-    check(bundle, rows=64)
+    check(bundle, slots=16)
     assert made == [16], "half of 2 MiB holds 16 rows of 64 tokens, each of 2 layers with 2 heads of 16 doubles, twice"
 
 
@@ -120,5 +120,5 @@ def test_a_step_attends_by_groups(bundle: Bundle, monkeypatch: pytest.MonkeyPatc
         return grouped_attention(module, query, *arguments, **options)
 
     monkeypatch.setattr("autore_cli.model.step.grouped_attention", noting)
-    check(bundle, rows=8)
+    check(bundle, slots=2)
     assert any(single)

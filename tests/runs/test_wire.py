@@ -7,6 +7,7 @@ import pytest
 
 from autore_cli import errors
 from autore_cli.errors import AutoreError
+from autore_cli.files import as_lines
 from autore_cli.records import Document, Triple
 from autore_cli.runs import wire
 from autore_cli.runs.extraction import Result
@@ -17,7 +18,7 @@ TRIPLE = Triple(DOCUMENT.id, "Ada", "author", "P50", "\U0001f99c", ((0, 3),), ((
 
 def sent(value: object) -> Any:
     """A message, there and back."""
-    line = wire.line(content=value)
+    line = as_lines([{"content": value}])
     assert line.count(b"\n") == 1
     return orjson.loads(line)["content"]
 

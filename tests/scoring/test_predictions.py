@@ -70,7 +70,7 @@ def test_a_bad_field_is_named_with_its_line(change: dict[str, object], message: 
 def test_a_bad_result_is_named_with_its_number(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         parsed(Source("result.json", json.dumps([RESULT, RESULT | change]).encode()))
-    assert caught.value.where == "result.json:2"
+    assert caught.value.where == "result.json: record 2"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_bad_result_is_named_with_its_number(change: dict[str, object], messag
     [
         (b"{", "rows:1: not valid JSON"),
         (b'{"doc": "a"', "rows:1: not valid JSON"),
-        (b"\n\n[1]\n", "rows:1: not a JSON object"),
+        (b"\n\n[1]\n", "rows: record 1: not a JSON object"),
         (b"[1, 2", "rows: not valid JSON"),
         (b'"text"', "rows:1: not a JSON object"),
         (b"\xff\xfe", "rows:1: not valid JSON"),
