@@ -5,8 +5,9 @@
 
 Once a minute a line: the documents that have come back, the resident memory of the run and its workers in MiB, and
 their open descriptors and threads. At the end, one JSON object: whether every document came back, and how much memory
-grew after the first tenth of the time, in which buffers reach their size. The exit code is 0 if every document came
-back, in order, with no descriptor more, and memory grew by less than 5 %.
+grew from the second quarter of the time to the last, each by its mean, as memory goes up and down with the documents
+that are in work. The exit code is 0 if every document came back, in order, with no descriptor more, and memory grew by
+less than 5 %.
 
 Every document is another one. That one without triples came back, too, is known from the run's own report, which counts
 what was done.
@@ -23,6 +24,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from threading import Thread
 from typing import IO
 
@@ -152,9 +154,10 @@ def watch(
 
 def judge(samples: list[Sample], counts: dict[str, int], report: dict[str, dict[str, int]], code: int) -> int:
     """Writes the verdict."""
-    settled = samples[len(samples) // 10 :] or samples
-    growth = max(each.memory for each in settled) / settled[0].memory - 1 if settled else float("nan")
-    more = max(each.descriptors for each in settled) - settled[0].descriptors if settled else 0
+    quarter = max(1, len(samples) // 4)
+    second, last = samples[quarter : 2 * quarter] or samples, samples[-quarter:]
+    growth = mean(each.memory for each in last) / mean(each.memory for each in second) - 1
+    more = max(each.descriptors for each in last) - max(each.descriptors for each in second)
     complete = counts["written"] == report["documents"]["done"] and not counts["disorder"] and code == 0
     verdict = {
         "documents": counts["written"],
