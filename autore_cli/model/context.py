@@ -60,6 +60,7 @@ class Context:
         new = layout(runs, pad_token=0).map(lambda each: each.to(device))
         where = self._cache.next = next_places(self._lengths, more, device)
         keys = self._seen.with_next(new, where)
+        wanted = None if wanted is None else wanted.to(device)
         options = {"wanted": wanted, "real": new.segments != PADDING}
         with logits_at(self._model, _last_tokens(rows, before).to(device)):
             logits: Tensor = self._model(

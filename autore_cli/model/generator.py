@@ -55,7 +55,7 @@ class Pace:
 
 ON_CPU = Pace(batch_size=16, row_tokens=256, readings=4)
 """A CPU wants to read rows that are alike, and in them little that is hidden from each other: it computes that, too."""
-ON_GPU = Pace(batch_size=64, row_tokens=512, readings=4, slots=2)
+ON_GPU = Pace(batch_size=64, row_tokens=512, readings=8, slots=2)
 """A GPU wants much to do at once."""
 
 _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]

@@ -10,7 +10,7 @@ from autore_cli.generation import Listed, Request
 from autore_cli.grammar import ListGrammar, Trie
 from autore_cli.model import step
 from autore_cli.model.bundle import Bundle, read
-from autore_cli.model.generator import TransformersGenerator
+from autore_cli.model.generator import ON_GPU, TransformersGenerator
 from autore_cli.model.load import load
 from autore_cli.model.weights import Weights
 from tests.model import tiny
@@ -54,3 +54,27 @@ def test_a_captured_step_says_what_a_plain_one_says(
     for found, expected in zip(captured, plain, strict=True):
         assert_close(found, expected)
     assert len({repr(found) for found in captured}) == len(tiny.STAGES), "each stage has its own"
+
+
+def test_a_gpu_that_is_too_small_halves_the_batch_and_goes_on(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    requests = [Request(tuple(range(100, 300 + number)), tuple(range(200, 300)), (0, 10)) for number in range(64)]
+
+    def ask(generator: TransformersGenerator) -> list[float]:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        return generator.choose("head", requests)
+
+    generator = load(bundle, device="cuda", weights="fp32")
+    held = torch.cuda.memory_reserved()
+    expected = ask(generator)
+    more = torch.cuda.max_memory_reserved() - held
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction((held + more / 2) / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        found = ask(generator)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert generator.batch_size < ON_GPU.batch_size
+    assert all(message.startswith("out of memory: going on with a batch size of") for message in caplog.messages)
+    assert caplog.messages
