@@ -32,7 +32,7 @@ def load(
         bundle: the bundle.
         encoder: its tokenizer, if that is loaded already.
         device: see `load_base`.
-        batch_size: rows that are computed at once; None is what suits the device.
+        batch_size: passages that are at work at once; None is what suits the device.
         weights: how they are held.
         trust_remote_code: see `load_base`.
 

@@ -22,7 +22,7 @@ class Setup:
         model: a packaged bundle's name, or a bundle's folder.
         paradigm: one of `stages.PARADIGMS`; None is the bundle's own.
         schema: a schema file; None is the bundle's own schema.
-        batch_size: rows that are computed at once; None leaves it to the generator.
+        batch_size: passages that are at work at once; None leaves it to the generator.
         min_score: triples with a lower score are left out; None is the bundle's own limit.
         weights: how the model's weights are held (`--dtype`).
         state: the bundle's files when the run began (`identity.state`), to be found unchanged by all that load it;
