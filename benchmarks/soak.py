@@ -154,8 +154,11 @@ def watch(
 
 def judge(samples: list[Sample], counts: dict[str, int], report: dict[str, dict[str, int]], code: int) -> int:
     """Writes the verdict."""
-    quarter = max(1, len(samples) // 4)
-    second, last = samples[quarter : 2 * quarter] or samples, samples[-quarter:]
+    quarter = len(samples) // 4
+    if not quarter:
+        print("too short to judge", file=sys.stderr)  # noqa: T201
+        return 1
+    second, last = samples[quarter : 2 * quarter], samples[-quarter:]
     growth = mean(each.memory for each in last) / mean(each.memory for each in second) - 1
     more = max(each.descriptors for each in last) - max(each.descriptors for each in second)
     complete = counts["written"] == report["documents"]["done"] and not counts["disorder"] and code == 0

@@ -32,6 +32,7 @@ from autore_cli.model.base import load_base, unpack
 from autore_cli.model.generator import ON_CPU, ON_GPU, Pace, TransformersGenerator
 from autore_cli.model.machine import cores
 from autore_cli.model.weights import Weights
+from autore_cli.records import Document
 from autore_cli.runs.setup import Setup
 from autore_cli.runs.workers import Workers
 from benchmarks.documents import documents
@@ -212,11 +213,12 @@ def seven_b(config: MistralConfig, device: torch.device, plot: Path | None) -> d
         }
         if name == "nf4":
             over_documents = [(1, again.rate), (4, some.rate), (16, more.rate), (many, full.rate)]
+            full_size = product.batch_size
             del product  # and the memory of its slots
             for size in (4, 16):
                 cost = run(model.generator(replace(ON_GPU, batch_size=size)), many)
                 over_batch.append((size, table.add(f"product, {name}, batch size {size}", cost).rate))
-            over_batch.append((ON_GPU.batch_size, full.rate))
+            over_batch.append((full_size, full.rate))
     if plot:
         draw(plot, over_batch, over_documents, "a 7B in 4 bit")
     figures |= {"docs_per_s_by_batch_size": dict(over_batch), "docs_per_s_by_documents": dict(over_documents)}
@@ -269,8 +271,8 @@ def default_bundle(count: int, plot: Path | None) -> dict[str, Any]:
     generator.batch_size = ON_CPU.batch_size
     best = full
     if cores() > 1:
-        best = table.add(f"product, {cores()} processes", in_processes(meter, 4 * count, "auto"))
-        table.add(f"product, {cores()} processes, bf16", in_processes(meter, 4 * count, "bf16"))
+        best = table.add(f"product, {cores()} processes", in_processes(meter, 4 * texts, "auto"))
+        table.add(f"product, {cores()} processes, bf16", in_processes(meter, 4 * texts, "bf16"))
     if plot:
         draw(plot, over_batch, over_documents, "the default bundle on a CPU")
     return {
@@ -288,12 +290,11 @@ def default_bundle(count: int, plot: Path | None) -> dict[str, Any]:
     }
 
 
-def in_processes(meter: Meter, count: int, weights: Weights) -> Cost:
+def in_processes(meter: Meter, texts: Sequence[Document], weights: Weights) -> Cost:
     """As `autore extract --devices cpu,cpu,...` does it, a process a core. The clock starts when they are loaded."""
-    texts = list(documents(count))
     with Workers(Setup(bundles.DEFAULT, weights=weights), ["cpu"] * cores()) as workers:
-        batches = [texts[start : start + DOCUMENTS] for start in range(0, count, DOCUMENTS)]
-        return meter.measure(count, lambda: list(workers.extract(batches)))
+        batches = [texts[start : start + DOCUMENTS] for start in range(0, len(texts), DOCUMENTS)]
+        return meter.measure(len(texts), lambda: list(workers.extract(batches)))
 
 
 def first_triple() -> dict[str, Any]:
@@ -333,10 +334,7 @@ base.unpack(model)
 done("base")
 adapters.load_adapters(model, found)
 done("adapters")
-from autore_cli.model.machine import cores
-from autore_cli.model.weights import Weights
 from autore_cli.runs.setup import Setup
-from autore_cli.runs.workers import Workers
 pipeline = Setup(bundle.DEFAULT).pipeline("cpu")
 start = time.perf_counter()
 from autore_cli.records import Document

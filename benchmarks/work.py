@@ -16,13 +16,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from autore_cli.generation import Listed, Request
 from autore_cli.grammar import ListGrammar, Trie
-from autore_cli.model.context import Context, is_prefix_lm
+from autore_cli.model.context import is_prefix_lm
 from autore_cli.model.generator import TransformersGenerator
-from autore_cli.model.packing import PREFIX, Run
+from autore_cli.model.logits import logits_at
 
 
 class Answerer(Protocol):
@@ -103,17 +103,31 @@ class Reference:
         self._use(stage)
         return [self._list(*each, end_bias) for each in zip(requests, grammars, strict=True)]
 
-    def _read(self, request: Request) -> tuple[Context, Tensor]:
-        context = Context(self._model, rows=1)
+    def _read(self, request: Request) -> tuple[DynamicCache, Tensor]:
+        cache = DynamicCache()
         if is_prefix_lm(self._model):
-            context.read([[Run(PREFIX, 0, request.prefix)]])
-            logits = context.read([[Run(PREFIX + 1, len(request.prefix), request.suffix)]])
-        else:
-            logits = context.read([[Run(PREFIX, 0, request.prefix + request.suffix)]])
-        return context, logits[0, 0]
+            self._forward(cache, request.prefix, 0)
+            return cache, self._forward(cache, request.suffix, len(request.prefix))
+        return cache, self._forward(cache, request.prefix + request.suffix, 0)
+
+    def _forward(self, cache: DynamicCache, tokens: Sequence[int], position: int) -> Tensor:
+        """The logits behind the last of some tokens."""
+        device, end = self._model.device, position + len(tokens)
+        options: dict[str, Tensor] = {}
+        if is_prefix_lm(self._model):
+            lowest = torch.finfo(self._model.dtype).min
+            unseen = torch.full((len(tokens), end), lowest, dtype=self._model.dtype, device=device)
+            options["attention_mask"] = (unseen.triu(position + 1) if position else unseen.zero_())[None, None]
+            options["position_ids"] = torch.arange(position, end, device=device)[None]
+        with logits_at(self._model, torch.tensor([[len(tokens) - 1]], device=device)):
+            output = self._model(
+                input_ids=torch.tensor([tokens], device=device), past_key_values=cache, use_cache=True, **options
+            )
+        logits: Tensor = output.logits[0, 0]
+        return logits
 
     def _list(self, request: Request, grammar: ListGrammar, end_bias: float) -> list[Listed]:
-        context, logits = self._read(request)
+        cache, logits = self._read(request)
         cursor = grammar.start()
         position = len(request.prefix) + len(request.suffix)
         while True:
@@ -123,7 +137,7 @@ class Reference:
             cursor.advance(best)
             if cursor.done:
                 return [Listed(item, 1.0) for item in cursor.items]
-            logits = context.read([[Run(PREFIX + 1, position, [best])]])[0, 0]
+            logits = self._forward(cache, (best,), position)
             position += 1
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import orjson
-
 from autore_cli.examples import ExampleMaker, ExampleSettings
+from autore_cli.files import as_lines
 from autore_cli.model.dataset import STAGE_FILES
 from autore_cli.records import AnnotatedDocument
 from autore_cli.schema import default
@@ -30,4 +29,4 @@ def write(documents: Sequence[AnnotatedDocument], folder: Path, copies: int, kep
         for document in list(documents) * copies:
             for example in maker.make(augmenter.augment(document, rng), rng):
                 if example.kind != "choose" or example.stage == "relation" or rng.random() < kept:
-                    files[example.stage].write(orjson.dumps(example.record(), option=orjson.OPT_APPEND_NEWLINE))
+                    files[example.stage].write(as_lines([example.record()]))

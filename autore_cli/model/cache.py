@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 from transformers import Cache
 
 _ROOM = 128
-"""Tokens that there is room for when rows have to be copied because they are full."""
+"""Tokens that there is room for when full rows have to be copied: to whom a few are added, more will be."""
 
 
 class Places(NamedTuple):
@@ -72,7 +72,8 @@ class Layer:
     def put(self, keys: Tensor, values: Tensor, where: Places) -> None:
         """Writes the next tokens of each row."""
         if where.end > self._stored[0].shape[2]:
-            more = where.end + _ROOM - self.length
+            room = _ROOM if keys.shape[2] < _ROOM else 0
+            more = where.end + room - self.length
             self._stored = (pad(self.keys, (0, 0, 0, more)), pad(self.values, (0, 0, 0, more)))
         rows = torch.arange(len(keys), device=keys.device)
         _, heads, length, _ = self._stored[0].shape

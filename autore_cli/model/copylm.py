@@ -156,7 +156,7 @@ class CopyHead(nn.Module):
             passage: its token ids `[rows, prefix]`, `_NOT_PASSAGE` where there is nothing to copy.
             vocabulary: the embedding matrix `[base tokens, width]`.
             wanted: token ids `[rows, positions, wanted]`, to which the result is limited, at a part of the cost;
-                negative where there are no more. Where there are none at all, nothing is computed.
+                negative where there are no more. Where there are none at all, the vocabulary's part is left out.
         """
         scores = (self.query(hidden).to(keys.dtype) @ keys.transpose(1, 2)) / math.sqrt(keys.shape[-1])
         scores = scores.masked_fill((passage < 0)[:, None, :], torch.finfo(scores.dtype).min)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autore_cli.generation import Listed
 from autore_cli.grammar import ListGrammar
+from autore_cli.model.context import Context
 from autore_cli.model.packing import Run
 
 NOT_WANTED = -1
@@ -104,6 +105,38 @@ class ListDecoder:
         else:
             self._log_probability += choice.log_probability
         self.done = self._cursor.done or self._position + len(self._unread) > self._limit
+
+
+class Growth(Protocol):
+    """How lists grow once their prompts have been read: `rows.Rows` or `slots.Slots`."""
+
+    def begin(self, adapter: str | None, longest: int, most: int, /) -> None:
+        """To be called before any list is admitted.
+
+        Args:
+            adapter: the one that is active; None if the weights are the same whatever is.
+            longest: the tokens of the longest prompt.
+            most: how much grows at once: rows or slots.
+        """
+        ...
+
+    def admit(self, prompts: Context, rows: Sequence[Sequence[ListDecoder]], end_bias: float) -> None:
+        """Takes lists in, and lets those that are there grow if there is no room.
+
+        Args:
+            prompts: what has been read.
+            rows: the lists of each of its rows.
+            end_bias: taken off the end token's logit, in nats.
+        """
+        ...
+
+    def finish(self, end_bias: float) -> None:
+        """Lets all lists grow to their ends."""
+        ...
+
+    def release(self) -> None:
+        """Gives up all lists, and the memory that they take."""
+        ...
 
 
 def take_all(rows: Sequence[Sequence[ListDecoder]], scores: Tensor, wanted: Tensor, end_bias: float) -> None:

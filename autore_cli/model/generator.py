@@ -1,8 +1,8 @@
 """The Generator over transformers: shared prefixes, packed prompts, constrained greedy decoding.
 
-Requests with the same prefix form a window. A batch of windows is one forward over their prefixes; then the prompts of
-each window stand side by side in its row (see `packing`) and are read in one forward, and every further forward reads
-the next tokens of all lists that are still growing. What comes out is what each prompt alone would give.
+Requests with the same prefix form a window. Of a batch of windows, a part at a time is read (`reading`): the prefixes
+in one forward, then the prompts of each side by side in its rows. Lists then grow together, those of the whole batch,
+until all have ended (`rows`, `slots`). What comes out is what each prompt alone would give.
 """
 
 import logging
@@ -23,7 +23,7 @@ from autore_cli.grammar import ListGrammar
 from autore_cli.model.adapters import MergedAdapters, base_of, use_adapter
 from autore_cli.model.bundle import Bundle
 from autore_cli.model.context import is_prefix_lm
-from autore_cli.model.decoding import ListDecoder, take_all
+from autore_cli.model.decoding import Growth, ListDecoder, take_all
 from autore_cli.model.encoder import TokenizerEncoder
 from autore_cli.model.reading import Reading, Wanted, read, windows
 from autore_cli.model.rows import Rows
@@ -43,8 +43,8 @@ class Pace:
         batch_size: passages that are at work at once.
         row_tokens: tokens of prompts that share a row; a prefix with more of them has several rows.
         readings: forwards in which they are read, one part of them after the other.
-        slots: for each of them, lists that grow at once, each in a slot of its own (see `slots`); or 0, then those that
-            are behind the same prefix grow side by side in its row (see `rows`).
+        slots: for each passage, lists that grow at once, each in a slot of its own (see `slots`); or 0, then those that
+            are behind the same prefix grow side by side in its row (see `rows`), as they do in any case in a prefix LM.
     """
 
     batch_size: int
@@ -103,7 +103,7 @@ class TransformersGenerator:
         self.batch_size = pace.batch_size
         self._pace = pace
         # A prefix LM keeps more in its cache than keys and values by position.
-        self._growing = Slots(self.model) if pace.slots and not is_prefix_lm(self.model) else Rows()
+        self._growing: Growth = Slots(self.model) if pace.slots and not is_prefix_lm(self.model) else Rows()
         self._yes_and_no = [encoder.yes, encoder.no]
         self._adapters = bundle.adapters
         self._merge = merge
@@ -119,11 +119,12 @@ class TransformersGenerator:
 
         Raises:
             BundleError: a prompt doesn't fit the model.
-            LackOfMemoryError: memory doesn't suffice for a single row.
+            LackOfMemoryError: memory doesn't suffice for a single passage.
         """
         lists: dict[int, ListDecoder] = {}
 
         def wanted(index: int, segment: int) -> Sequence[int]:
+            # A list begins when its prompt is read: and anew, when that has to be done again for want of memory.
             position = len(requests[index].prefix) + len(requests[index].suffix)
             lists[index] = ListDecoder(grammars[index], segment=segment, position=position, limit=self._max_length)
             return lists[index].allowed()
@@ -134,10 +135,11 @@ class TransformersGenerator:
                 max(len(each.prefix) + len(each.suffix) for each in requests),
                 self.batch_size * max(1, self._pace.slots),
             )
-            for prompts, rows, tokens, logits in readings:
-                own = [[lists[index] for index in row] for row in rows]
-                take_all(own, logits, tokens, end_bias)
-                self._growing.admit(prompts, own, end_bias)
+            for reading in readings:
+                own = [[lists[index] for index in row] for row in reading.rows]
+                take_all(own, reading.logits, reading.tokens, end_bias)
+                self._growing.admit(reading.prompts, own, end_bias)
+                del reading  # and what it holds, before others are read
             self._growing.finish(end_bias)
 
         self._ask(stage, requests, wanted, decode)
@@ -178,7 +180,7 @@ class TransformersGenerator:
         self._check(requests)
         with _memory():
             self.use_adapter(self._adapters[stage])
-        waiting = windows(requests, share=self._share)
+        waiting = windows(requests, shared=self._share)
         while waiting:
             batch = waiting[: self.batch_size]
             rows = max(1, self.batch_size // self._pace.readings)
@@ -195,6 +197,7 @@ class TransformersGenerator:
         if self.batch_size == 1 or not _is_out_of_memory(error):
             with _memory():
                 raise error
+        self._growing.release()
         self.batch_size //= 2
         logger.warning("out of memory: going on with a batch size of %d", self.batch_size)
 

@@ -23,7 +23,7 @@ PADDING = -1
 PREFIX = 0
 
 _ALL = 2**31
-_PADDING = (0, PADDING, 0, PADDING + 1)
+_FILLING = (0, PADDING, 0, PADDING + 1)
 """What a layout's tensors hold where nothing stands."""
 
 
@@ -70,7 +70,7 @@ class Layout(NamedTuple):
     def lengthened(self, length: int) -> "Layout":
         """The layout with padding at the end of each row."""
         more = length - self.tokens.shape[1]
-        return Layout(*(pad(each, (0, more), value=filling) for each, filling in zip(self, _PADDING, strict=True)))
+        return Layout(*(pad(each, (0, more), value=filling) for each, filling in zip(self, _FILLING, strict=True)))
 
     def with_next(self, new: "Layout", where: Places) -> "Layout":
         """The layout with the next tokens of each row at their places."""

@@ -56,16 +56,16 @@ class _Row:
         return sum(len(run.tokens) for run in (*self.stems, *self.runs))
 
 
-def windows(requests: Sequence[Request], *, share: bool) -> list[Window]:
+def windows(requests: Sequence[Request], *, shared: bool) -> list[Window]:
     """Groups requests by prefix; long ones first, so that a batch's rows are alike and memory runs short early.
 
     Args:
         requests: the requests.
-        share: whether requests with the same prefix share it.
+        shared: whether requests with the same prefix share it.
     """
     groups: dict[Hashable, list[int]] = {}
     for index, request in enumerate(requests):
-        groups.setdefault(request.prefix if share else index, []).append(index)
+        groups.setdefault(request.prefix if shared else index, []).append(index)
     found = [Window(requests[group[0]].prefix, group) for group in groups.values()]
     return sorted(found, key=lambda window: -len(window.prefix))
 
@@ -116,11 +116,12 @@ def _rows(place: int, window: Window, requests: Sequence[Request], row_tokens: i
     order = sorted(window.requests, key=lambda index: requests[index].suffix)
     suffixes = [requests[index].suffix for index in order]
     lengths = [len(each) - common(before, each) for before, each in zip([(), *suffixes], suffixes, strict=False)]
-    rows = max(1, math.ceil(sum(lengths) / row_tokens))
+    total = sum(lengths)
+    rows = max(1, math.ceil(total / row_tokens))
     members: list[list[int]] = [[] for _ in range(rows)]
     before = 0
     for index, length in zip(order, lengths, strict=True):
-        members[min(before * rows // max(sum(lengths), 1), rows - 1)].append(index)
+        members[min(before * rows // max(total, 1), rows - 1)].append(index)
         before += length
     return (_row(place, window, [(index, requests[index].suffix) for index in row]) for row in members if row)
 

@@ -14,50 +14,41 @@ _Lists = Sequence[Sequence[ListDecoder]]
 
 
 class Rows:
-    """Lists that grow side by side."""
+    """Lists that grow side by side (`decoding.Growth`)."""
 
     def __init__(self) -> None:
         self._most = 1
         self._waiting: list[tuple[Context, _Lists]] = []
 
-    def begin(self, _adapter: str | None, _longest: int, rows: int) -> None:
-        """To be called before any list is admitted: see `slots.Slots`, which is another way to do the same.
-
-        Args:
-            rows: that grow at once; a few more if as many are admitted at once.
-        """
-        self._most = rows
-        self._waiting = []  # an error may have left some
+    def begin(self, _adapter: str | None, _longest: int, most: int, /) -> None:
+        """See `Growth.begin`. `most` are rows, each with all its lists."""
+        self._most = most
+        self.release()  # an error may have left some
 
     def admit(self, prompts: Context, rows: _Lists, end_bias: float) -> None:
-        """Takes lists in; once there are enough, they grow to their ends.
-
-        Args:
-            prompts: what has been read.
-            rows: the lists of each of its rows.
-            end_bias: taken off the end token's logit, in nats.
-        """
-        self._waiting.append((prompts, rows))
-        if sum(len(lists) for _, lists in self._waiting) >= self._most:
+        """See `Growth.admit`. Before there are too many, those that wait grow to their ends."""
+        if self._waiting and sum(len(each) for _, each in self._waiting) + len(rows) > self._most:
             self.finish(end_bias)
+        self._waiting.append((prompts, rows))
 
     def finish(self, end_bias: float) -> None:
-        """Lets all lists grow to their ends."""
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            contexts, rows = zip(*waiting, strict=True)
-            _complete(joined(contexts), [lists for each in rows for lists in each], end_bias)
-
-
-def _complete(prompts: Context, rows: _Lists, end_bias: float) -> None:
-    """Decodes the lists of each row to their ends."""
-    while True:
-        rows = [[one for one in lists if not one.done] for lists in rows]
-        kept = [row for row, lists in enumerate(rows) if lists]
-        if not kept:
+        """See `Growth.finish`."""
+        if not self._waiting:
             return
-        if len(kept) <= len(rows) * 3 // 4:  # to leave rows out is to copy the others
-            prompts, rows = prompts.select(kept), [rows[row] for row in kept]
-        wanted = wanted_by([[one.allowed() for one in lists] for lists in rows])
-        scores = prompts.read([[one.unread() for one in lists] for lists in rows], wanted)
-        take_all(rows, scores, wanted, end_bias)
+        rows = [lists for _, each in self._waiting for lists in each]
+        prompts = joined([context for context, _ in self._waiting])
+        self.release()
+        while True:
+            rows = [[one for one in lists if not one.done] for lists in rows]
+            kept = [row for row, lists in enumerate(rows) if lists]
+            if not kept:
+                return
+            if len(kept) <= len(rows) * 3 // 4:  # to leave rows out is to copy the others
+                prompts, rows = prompts.select(kept), [rows[row] for row in kept]
+            wanted = wanted_by([[one.allowed() for one in lists] for lists in rows])
+            scores = prompts.read([[one.unread() for one in lists] for lists in rows], wanted)
+            take_all(rows, scores, wanted, end_bias)
+
+    def release(self) -> None:
+        """See `Growth.release`."""
+        self._waiting = []

@@ -13,7 +13,7 @@ from autore_cli.model.context import Context
 from autore_cli.model.decoding import ListDecoder, take, wanted_by
 from autore_cli.model.step import Step
 
-SHARE_OF_MEMORY = 0.5
+SHARE_OF_MEMORY = 0.6
 """How much of a GPU's free memory the slots may take: prompts have to be read beside them."""
 
 _EXTENT = 64
@@ -34,7 +34,7 @@ class _Growing:
 
 
 class Slots:
-    """Lists that grow side by side.
+    """Lists that grow side by side (`decoding.Growth`).
 
     Args:
         model: a causal LM whose cache holds keys and values by position.
@@ -48,29 +48,17 @@ class Slots:
         self._adapter: str | None = None
         self._length = 0
 
-    def begin(self, adapter: str | None, longest: int, rows: int) -> None:
-        """To be called before any list is admitted.
-
-        Args:
-            adapter: the one that is active; None if the weights are the same whatever is.
-            longest: the tokens of the longest prompt.
-            rows: how many slots there are at most; fewer if memory is scarce.
-        """
-        if rows < self._most:
-            self._step, self._slots = None, []
-        self._most = rows
+    def begin(self, adapter: str | None, longest: int, most: int, /) -> None:
+        """See `Growth.begin`. There are at most `most` slots, and fewer if memory is scarce."""
+        if most < self._most:
+            self.release()
+        self._most = most
         self._adapter = adapter
         self._length = _extent(longest + _EXTENT // 2)
         self._slots = [None] * len(self._slots)  # an error may have left some lists
 
     def admit(self, prompts: Context, rows: Sequence[Sequence[ListDecoder]], end_bias: float) -> None:
-        """Takes lists in, and lets those that are there grow until there is room.
-
-        Args:
-            prompts: what has been read.
-            rows: the lists of each of its rows.
-            end_bias: taken off the end token's logit, in nats.
-        """
+        """See `Growth.admit`."""
         waiting = [(row, one) for row, lists in enumerate(rows) for one in lists if not one.done]
         while waiting:
             step = self._step_for(prompts)
@@ -87,9 +75,13 @@ class Slots:
                 self._slots[slot] = _Growing(one)
 
     def finish(self, end_bias: float) -> None:
-        """Lets all lists grow to their ends."""
+        """See `Growth.finish`."""
         while self._step and any(self._slots):
             self._grow(self._step, end_bias)
+
+    def release(self) -> None:
+        """See `Growth.release`."""
+        self._step, self._slots = None, []
 
     def _grow(self, step: Step, end_bias: float) -> None:
         """Reads the next token of each list, and lets those go on that have no other to be read first."""
@@ -139,9 +131,8 @@ class Slots:
         self._step = step = None  # which frees its memory
         layers = list(prompts.layers())
         a_row = self._length * sum(states[0, :, :1].nbytes for layer in layers for states in layer)
-        rows = self._most
-        while rows > 1 and rows * a_row > SHARE_OF_MEMORY * _free_memory(self._model.device):
-            rows //= 2
+        affordable = SHARE_OF_MEMORY * _free_memory(self._model.device) / a_row
+        rows = max(1, int(min(self._most, affordable)))
         self._step = Step(self._model, layers, rows, self._length)
         self._slots = [None] * rows
         return self._step
@@ -155,5 +146,7 @@ def _free_memory(device: torch.device) -> float:
     """Bytes that a GPU has left, counting what torch holds without need."""
     if device.type != "cuda":
         return float("inf")
-    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + held
+    free, total = torch.cuda.mem_get_info(device)
+    allocated = torch.cuda.memory_allocated(device)
+    allowed = torch.cuda.get_per_process_memory_fraction(device) * total
+    return min(free + torch.cuda.memory_reserved(device), allowed) - allocated

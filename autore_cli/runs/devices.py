@@ -39,7 +39,7 @@ def parse_devices(text: str) -> list[str]:
 
 
 def is_gpu(name: str) -> bool:
-    """Whether a device is a GPU, or is chosen where there is one."""
+    """Whether a device is a GPU: `auto` is one where CUDA's driver offers any."""
     return name != "cpu" and (name != AUTO or _count_gpus() > 0)
 
 

@@ -94,7 +94,7 @@ def test_scarce_memory_means_fewer_slots(bundle: Bundle, monkeypatch: pytest.Mon
     monkeypatch.setattr(slots, "_free_memory", lambda _: 2**21)
     monkeypatch.setattr(slots, "Step", lambda *arguments: made.append(arguments[2]) or Step(*arguments))  # type: ignore[func-returns-value]
     check(bundle, slots=16)
-    assert made == [16], "half of 2 MiB holds 16 rows of 64 tokens, each of 2 layers with 2 heads of 16 doubles, twice"
+    assert made == [19], "0.6 of 2 MiB holds 19 rows of 64 tokens, each of 2 layers with 2 heads of 16 doubles, twice"
 
 
 @pytest.mark.parametrize("heads", [2, 4, 8])
