@@ -257,8 +257,6 @@ def default_bundle(count: int, plot: Path | None) -> dict[str, Any]:
     same = table.add("reference, weights as ours", meter.measure(2, lambda: answer(ours, questions)))
     table.add("batched only", meter_of_stock.measure(2, lambda: answer(unshared, questions)))
     full = table.add("product", meter.measure(count, lambda: pipeline.extract(texts)))
-    bound = floor(work, recorder.answers, Shape.of_copylm(generator.model), reach, rows=count)
-    say(f"  floor {bound / count:.3f} s/document: {full.seconds / bound:.1f} times that")
     over_documents = [(count, full.rate)]
     for number in (4, 1):
         cost = meter.measure(number, lambda number=number: pipeline.extract(texts[:number]))  # type: ignore[misc]
@@ -282,7 +280,6 @@ def default_bundle(count: int, plot: Path | None) -> dict[str, Any]:
         "one_process_docs_per_s": full.rate,
         "one_process_ratio": full.rate / slow.rate,
         "one_process_ratio_with_weights_as_ours": full.rate / same.rate,
-        "one_process_ratio_to_floor": full.seconds / bound,
         **first,
         "peak_rss_mb": full.memory / 1e6,
         "docs_per_s_by_batch_size": dict(over_batch),
