@@ -4,8 +4,8 @@
     python -m benchmarks.throughput --seven-b      a 7B Mistral with random weights, on a GPU
     python -m benchmarks.throughput --tiny         the same with a model of two layers, anywhere: tries the script
 
-`work` tells what the three are. Slow ways are measured on few documents: s/document is what to compare. The floor is
-the time of the arithmetic of all prompts, at the speed of a big matrix product, and of reading weights and cache at
+`work` tells what the three are. Slow ways are measured on few documents: s/document is what to compare. The 7B's floor
+is the time of the arithmetic of all prompts, at the speed of a big matrix product, and of reading weights and cache at
 every step, at that of a big copy, both measured here. The last line is a JSON object with the figures. `--plot FILE`
 draws documents a second over batch size and over the number of documents.
 """

@@ -267,8 +267,10 @@ def of_documents(questions: Sequence[Question], documents: int) -> Iterator[Ques
 
 
 def floor(questions: Sequence[Question], answers: Sequence[Any], shape: "Shape", reach: "Reach", rows: int) -> float:
-    """Seconds below which no engine of this kind can be: each passage read once a stage, each instruction once, and
-    with every step of all rows the weights once and the cache of the rows.
+    """Seconds below which no engine can be that reads each passage once a stage, each instruction once, and with every
+    step of all rows the weights once and the cache of the rows.
+
+    Where instructions begin alike or lists share a row's cache, as in the default bundle, an engine can do with less.
 
     Args:
         questions: the work.
