@@ -47,7 +47,7 @@ def adapted(family: Family, attention: str = "sdpa") -> PeftModel:
     if family == "copylm":
         model: PreTrainedModel = tiny.copylm(max_prefix=POSITIONS // 2, max_prompt=POSITIONS // 2)
     else:
-        model = tiny.model(family, max_positions=POSITIONS)
+        model = tiny.model(family, max_position_embeddings=POSITIONS)
         model.set_attn_implementation(attention)
     model.double()
     config = LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
@@ -223,7 +223,7 @@ def test_it_is_a_generator_and_each_stage_has_its_say(generator: TransformersGen
 
 
 def test_of_equally_likely_tokens_the_first_named_wins(bundle: bundles.Bundle) -> None:
-    model = tiny.model(max_positions=POSITIONS)
+    model = tiny.model(max_position_embeddings=POSITIONS)
     torch.nn.init.zeros_(model.lm_head.weight)
     generator = TransformersGenerator(model, ENCODER, without_adapters(bundle))
     found = generator.decode("head", REQUESTS[:1], [ListGrammar((Trie([[110], [105], [120]]),), SEPARATOR, END)])
@@ -251,7 +251,7 @@ def test_a_prompt_without_a_passage_is_refused(generator: TransformersGenerator)
 
 
 def test_a_sliding_window_is_a_limit_too(bundle: bundles.Bundle) -> None:
-    model = tiny.model(max_positions=POSITIONS)
+    model = tiny.model(max_position_embeddings=POSITIONS)
     model.config.sliding_window = 16
     generator = TransformersGenerator(model, ENCODER, without_adapters(bundle))
     with pytest.raises(BundleError, match="the model reads 16"):
@@ -271,7 +271,7 @@ class Memory:
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_lack_of_memory_halves_the_batch(bundle: bundles.Bundle, caplog: pytest.LogCaptureFixture, rows: int) -> None:
-    model = tiny.model(max_positions=POSITIONS)
+    model = tiny.model(max_position_embeddings=POSITIONS)
     generator = TransformersGenerator(model, ENCODER, without_adapters(bundle), pace=Pace(batch_size=4, row_tokens=4))
     chances, lists = generator.choose("head", REQUESTS), generator.decode("head", REQUESTS, GRAMMARS)
     model.register_forward_pre_hook(Memory(rows), with_kwargs=True)
@@ -284,7 +284,7 @@ def test_a_lack_of_memory_halves_the_batch(bundle: bundles.Bundle, caplog: pytes
 
 
 def test_too_little_memory_is_an_error(bundle: bundles.Bundle) -> None:
-    model = tiny.model(max_positions=POSITIONS)
+    model = tiny.model(max_position_embeddings=POSITIONS)
     model.register_forward_pre_hook(Memory(0), with_kwargs=True)
     generator = TransformersGenerator(model, ENCODER, without_adapters(bundle))
     with pytest.raises(ConfigurationError, match="batch size of 1"):
@@ -292,7 +292,7 @@ def test_too_little_memory_is_an_error(bundle: bundles.Bundle) -> None:
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(bundle: bundles.Bundle) -> None:
-    generator = TransformersGenerator(tiny.model(max_positions=POSITIONS), ENCODER, without_adapters(bundle))
+    generator = TransformersGenerator(tiny.model(max_position_embeddings=POSITIONS), ENCODER, without_adapters(bundle))
     with pytest.raises(IndexError):
         generator.choose("head", [Request((tiny.VOCABULARY,), (1,), (0, 1))])
 

@@ -98,23 +98,32 @@ def _without_special_bytes(trained: Tokenizer) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(state))
 
 
-def model(family: Family = "mistral", *, seed: int = 0, max_positions: int = 1024) -> PreTrainedModel:
-    """A random model of two layers, in float32, with grouped-query attention."""
+def model(family: Family = "mistral", *, seed: int = 0, **sizes: Any) -> PreTrainedModel:
+    """A random model of two layers, in float32, with grouped-query attention.
+
+    Args:
+        family: its architecture.
+        seed: of the weights.
+        sizes: those that differ from the ones here (transformers' configuration of the family).
+    """
     torch.manual_seed(seed)
     config = AutoConfig.for_model(
         family,
-        vocab_size=VOCABULARY,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=max_positions,
-        initializer_range=0.3,  # else every distribution would be flat
-        pad_token_id=0,
-        bos_token_id=2,
-        eos_token_id=3,
+        **{
+            "vocab_size": VOCABULARY,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "max_position_embeddings": 1024,
+            "initializer_range": 0.3,  # else every distribution would be flat
+            "pad_token_id": 0,
+            "bos_token_id": 2,
+            "eos_token_id": 3,
+            **sizes,
+        },
     )
     causal_lm: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     causal_lm.eval()  # type: ignore[no-untyped-call]

@@ -186,20 +186,24 @@ from autore_cli.runs.extraction import extract_batch
 from autore_cli.runs.setup import Setup
 
 pipeline = Setup(sys.argv[1]).pipeline("cpu")
-documents = [Document(name, " ".join(f"Mara{n} met Tomas{n}." for n in range(60)), "input:2") for name in "ab"]
-pipeline.generator.encoder.encode(documents[0].text)  # tokenizers end the process when they are short of memory
+documents = [Document(name, " ".join(f"Mara{n} met Tomas{n}." for n in range(8)), "input:2") for name in "ab"]
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (size, -1))
+resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[2]), -1))
 results = extract_batch(pipeline, documents)
 resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
 for result in results + extract_batch(pipeline, documents):
-    print(result.document.id, bool(result.triples), result.error)
+    print(result.document.id, result.error)
 """
 
 
-def test_documents_that_memory_does_not_suffice_for_fail_and_the_others_go_on(bundle: Path) -> None:
+def test_documents_that_memory_does_not_suffice_for_fail_and_the_others_go_on(tmp_path: Path) -> None:
+    # The model wants tensors of 0.5 MiB a token. What is left suffices for all that threads and the tokenizer, which
+    # end the process when they are short of memory, may want; not for a passage.
+    sizes = {"hidden_size": 16, "intermediate_size": 2**17, "num_hidden_layers": 1}
+    wide = tiny.bundle(tmp_path / "wide", causal_lm=tiny.model(**sizes))
+    left = 16 * 2**20
     done = subprocess.run(
-        [sys.executable, "-c", SHORT_OF_MEMORY, str(bundle)],
+        [sys.executable, "-c", SHORT_OF_MEMORY, str(wide), str(left)],
         capture_output=True,
         env=environment(),
         timeout=TIMEOUT,
@@ -209,6 +213,6 @@ def test_documents_that_memory_does_not_suffice_for_fail_and_the_others_go_on(bu
     *failed, first, second = done.stdout.decode().splitlines()
     hint = "(try a smaller model, or another --device)"
     assert failed == [
-        f"{name} False input:2: document '{name}' failed: there is not enough memory for it {hint}" for name in "ab"
+        f"{name} input:2: document '{name}' failed: there is not enough memory for it {hint}" for name in "ab"
     ]
-    assert [first, second] == ["a True None", "b True None"]
+    assert [first, second] == ["a None", "b None"]
