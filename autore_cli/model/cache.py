@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers import Cache
 
-_ROOM = 128
-"""Tokens that there is room for when full rows have to be copied: to whom a few are added, more will be."""
+_FEW = 128
+"""Tokens: rows to which no more than these are added will get others, and have room for them once they are copied."""
 
 
 class Places(NamedTuple):
@@ -53,11 +52,17 @@ def vectors(rows: Tensor, places: Tensor, heads: int, length: int) -> Tensor:
 
 
 class Layer:
-    """Keys and values of one layer, `[rows, heads, tokens, size]`."""
+    """Keys and values of one layer, `[rows, heads, tokens, size]`.
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
+    Args:
+        keys: the keys; there may be room behind them.
+        values: the values, likewise.
+        length: how many tokens there are.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, length: int) -> None:
         self._stored = (keys.contiguous(), values.contiguous())
-        self.length = keys.shape[2]
+        self.length = length
 
     @property
     def keys(self) -> Tensor:
@@ -72,9 +77,8 @@ class Layer:
     def put(self, keys: Tensor, values: Tensor, where: Places) -> None:
         """Writes the next tokens of each row."""
         if where.end > self._stored[0].shape[2]:
-            room = _ROOM if keys.shape[2] < _ROOM else 0
-            more = where.end + room - self.length
-            self._stored = (pad(self.keys, (0, 0, 0, more)), pad(self.values, (0, 0, 0, more)))
+            length = _with_room(where.end) if keys.shape[2] <= _FEW else where.end
+            self._stored = (_stacked([self.keys], length), _stacked([self.values], length))
         rows = torch.arange(len(keys), device=keys.device)
         _, heads, length, _ = self._stored[0].shape
         place = vectors(rows, where.places, heads, length)
@@ -85,7 +89,8 @@ class Layer:
 
     def select(self, rows: Tensor) -> "Layer":
         """A layer of some rows, or of a row several times."""
-        return Layer(self.keys[rows], self.values[rows])
+        keys, values = (stored[rows] for stored in self._stored)
+        return Layer(keys, values, self.length)
 
 
 class GrowingCache(Cache):
@@ -108,7 +113,7 @@ class GrowingCache(Cache):
     ) -> tuple[Tensor, Tensor]:
         """Writes the next tokens of each row to a layer, and returns all that it holds."""
         if layer_idx == len(self.layers):
-            self.layers.append(Layer(key_states, value_states))
+            self.layers.append(Layer(key_states, value_states, key_states.shape[2]))
         else:
             assert self.next  # noqa: S101 - for the type
             self.layers[layer_idx].put(key_states, value_states, self.next)
@@ -124,15 +129,26 @@ class GrowingCache(Cache):
 
 
 def joined(caches: Sequence[GrowingCache]) -> GrowingCache:
-    """The rows of several caches in one. Shorter ones are filled up with zeros at their ends."""
-    return GrowingCache(
-        [
-            Layer(_stacked([each.keys for each in layers]), _stacked([each.values for each in layers]))
-            for layers in zip(*(cache.layers for cache in caches), strict=True)
-        ]
-    )
+    """The rows of several caches in one, with room to grow. Shorter ones are filled up with zeros at their ends."""
+    layers = []
+    for same in zip(*(each.layers for each in caches), strict=True):
+        length = max(layer.length for layer in same)
+        keys = _stacked([layer.keys for layer in same], _with_room(length))
+        values = _stacked([layer.values for layer in same], _with_room(length))
+        layers.append(Layer(keys, values, length))
+    return GrowingCache(layers)
 
 
-def _stacked(states: Sequence[Tensor]) -> Tensor:
-    length = max(each.shape[2] for each in states)
-    return torch.cat([pad(each, (0, 0, 0, length - each.shape[2])) for each in states])
+def _with_room(length: int) -> int:
+    return length * 3 // 2
+
+
+def _stacked(states: Sequence[Tensor], length: int) -> Tensor:
+    """All rows in one tensor, each filled up with zeros to a length."""
+    _, heads, _, size = states[0].shape
+    together = states[0].new_zeros(sum(map(len, states)), heads, length, size)
+    first = 0
+    for each in states:
+        together[first : first + len(each), :, : each.shape[2]] = each
+        first += len(each)
+    return together

@@ -10,7 +10,7 @@ The passage's copy keys and token ids travel in the KV cache as one more layer, 
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,32 @@ class CopyLMConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         super().__init__(**rest)
 
 
+class _Real(NamedTuple):
+    """Where the tokens stand that are not padding: those alone are computed.
+
+    Attributes:
+        places: in rows one behind the other, `[tokens]`.
+        order: the number of each place's token, `[rows, queries]`; of padding any.
+    """
+
+    places: Tensor
+    order: Tensor
+
+    @classmethod
+    def of(cls, real: Tensor) -> "_Real":
+        """From which tokens are not padding, `[rows, queries]`."""
+        order = real.flatten().cumsum(0) - 1
+        return cls(real.flatten().nonzero()[:, 0], order.clamp(min=0).view_as(real))
+
+    def alone(self, hidden: Tensor) -> Tensor:
+        """`[rows, queries, width]` without padding, `[tokens, width]`."""
+        return hidden.flatten(0, 1).index_select(0, self.places)
+
+    def in_rows(self, hidden: Tensor) -> Tensor:
+        """`[tokens, width]` as `[rows, queries, width]`, with anything for padding."""
+        return hidden.index_select(0, self.order.flatten()).view(*self.order.shape, hidden.shape[-1])
+
+
 class Attention(nn.Module):
     """Multi-head attention under a given mask."""
 
@@ -88,26 +114,26 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, hidden: Tensor, mask: Tensor, cache: Cache | None, real: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor, cache: Cache | None, real: _Real | None) -> Tensor:
         """Attends to what the mask lets be seen.
 
         Args:
             hidden: `[rows, queries, width]`, or of the real tokens alone `[tokens, width]`.
             mask: additive, `[rows, 1, queries, keys]`.
             cache: keys and values of what came before.
-            real: which tokens are not padding, `[rows, queries]`; None if `hidden` is of all.
+            real: where the real tokens stand; None if `hidden` is of all.
 
         Returns:
             The shape of `hidden`.
         """
         projected = (project(hidden) for project in (self.q_proj, self.k_proj, self.v_proj))
-        query, key, value = (self._split(_in_rows(each, real)) for each in projected)
+        query, key, value = (self._split(each if real is None else real.in_rows(each)) for each in projected)
         if cache is not None:
             key, value = cache.update(key, value, self.layer)
         dropout = self.dropout if self.training else 0.0
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
         attended = attended.transpose(1, 2).flatten(2)
-        merged: Tensor = self.o_proj(attended if real is None else attended[real])
+        merged: Tensor = self.o_proj(attended if real is None else real.alone(attended))
         return merged
 
     def _split(self, hidden: Tensor) -> Tensor:
@@ -127,7 +153,7 @@ class Block(GradientCheckpointingLayer):  # type: ignore[no-untyped-call]
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, hidden: Tensor, mask: Tensor, cache: Cache | None, real: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor, cache: Cache | None, real: _Real | None) -> Tensor:
         """As `Attention.forward`."""
         hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, mask, cache, real)))
         fed = self.down_proj(functional.gelu(self.up_proj(hidden)))
@@ -156,7 +182,8 @@ class CopyHead(nn.Module):
             passage: its token ids `[rows, prefix]`, `_NOT_PASSAGE` where there is nothing to copy.
             vocabulary: the embedding matrix `[base tokens, width]`.
             wanted: token ids `[rows, positions, wanted]`, to which the result is limited, at a part of the cost;
-                negative where there are no more. Where there are none at all, the vocabulary's part is left out.
+                negative where there are no more. Where none of them stands in the passage, their log-probabilities are
+                those among themselves: then the vocabulary's other words, most of the work, change nothing else.
         """
         scores = (self.query(hidden).to(keys.dtype) @ keys.transpose(1, 2)) / math.sqrt(keys.shape[-1])
         scores = scores.masked_fill((passage < 0)[:, None, :], torch.finfo(scores.dtype).min)
@@ -167,20 +194,34 @@ class CopyHead(nn.Module):
             mixed = functional.pad((1 - gate) * written, (0, self.vocab_size - len(vocabulary)))
             mixed = mixed.scatter_add(-1, passage.clamp(min=0)[:, None, :].expand_as(copied), copied)
         else:
-            mixed = (1 - gate) * _written(hidden, vocabulary, wanted).to(keys.dtype)
-            mixed = mixed + _summed(copied, passage, wanted)
+            summed = _summed(copied, passage, wanted)
+            written = _written(hidden, vocabulary, wanted, among_all=(summed > 0).any(-1))
+            mixed = (1 - gate) * written.to(keys.dtype) + summed
         return (mixed + torch.finfo(mixed.dtype).tiny).log()
 
 
-def _written(hidden: Tensor, vocabulary: Tensor, wanted: Tensor) -> Tensor:
-    """The probabilities of wanted tokens in a softmax over the vocabulary: see `CopyHead.forward`."""
+def _written(hidden: Tensor, vocabulary: Tensor, wanted: Tensor, among_all: Tensor) -> Tensor:
+    """The probabilities of writing wanted tokens: see `CopyHead.forward`.
+
+    Args:
+        hidden: `[rows, positions, width]`.
+        vocabulary: the embedding matrix.
+        wanted: token ids `[rows, positions, wanted]`.
+        among_all: where the softmax is over the vocabulary, and not over the wanted alone, `[rows, positions]`.
+
+    Returns:
+        `[rows, positions, wanted]`.
+    """
+    chances = torch.zeros(wanted.shape, dtype=_exact(hidden.dtype), device=hidden.device)
+    can_be = (wanted >= 0) & (wanted < len(vocabulary))
+    tokens = wanted % len(vocabulary)
     asked = (wanted >= 0).any(-1)
-    tokens = wanted[asked].clamp(min=0)
-    logits = linear(hidden[asked], vocabulary)
-    logits = logits.to(_exact(logits.dtype))
-    chances = (logits.gather(-1, tokens % len(vocabulary)) - logits.logsumexp(-1, keepdim=True)).exp()
-    chances = chances * (tokens < len(vocabulary))
-    return chances.new_zeros(wanted.shape).masked_scatter(asked[..., None], chances)
+    all_, some = asked & among_all, asked & ~among_all
+    logits = linear(hidden[all_], vocabulary).to(chances.dtype)
+    chances[all_] = (logits.gather(-1, tokens[all_]) - logits.logsumexp(-1, keepdim=True)).exp()
+    logits = (vocabulary[tokens[some]] @ hidden[some][..., None])[..., 0].to(chances.dtype)
+    chances[some] = logits.masked_fill(~can_be[some], torch.finfo(logits.dtype).min).softmax(-1)
+    return chances * can_be
 
 
 def _summed(copied: Tensor, passage: Tensor, wanted: Tensor) -> Tensor:
@@ -258,10 +299,11 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
             is_prefix = torch.ones_like(input_ids) if token_type_ids is None else token_type_ids
             prefix_length = is_prefix.sum(1, keepdim=True)
         hidden = self._embed(input_ids, position_ids, is_prefix, prefix_length)
-        hidden = hidden if real is None else hidden[real]
+        tokens = _Real.of(real) if real is not None and real.any() else None  # rows of nothing want something
+        hidden = hidden if tokens is None else tokens.alone(hidden)
         for block in self.blocks:
-            hidden = block(hidden, attention_mask, past_key_values, real)
-        hidden = _in_rows(hidden, real)
+            hidden = block(hidden, attention_mask, past_key_values, tokens)
+        hidden = hidden if tokens is None else tokens.in_rows(hidden)
         if filled is None:
             prefix = int(prefix_length.max())
             keys = self.lm_head.key(hidden[:, :prefix]).to(_exact(hidden.dtype))
@@ -282,13 +324,6 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
             meaning = meaning + self.cases(tokens // self.tokens.num_embeddings)
         embedded: Tensor = self.dropout(self.norm(meaning + self.positions(places)))
         return embedded
-
-
-def _in_rows(hidden: Tensor, real: Tensor | None) -> Tensor:
-    """`[tokens, width]` of the real tokens alone as `[rows, queries, width]`, with zeros for padding."""
-    if real is None:
-        return hidden
-    return hidden.new_zeros(*real.shape, hidden.shape[-1]).masked_scatter(real[..., None], hidden)
 
 
 def _exact(dtype: torch.dtype) -> torch.dtype:

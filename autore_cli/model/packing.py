@@ -11,8 +11,10 @@ first, and they are those up to its `until` (see `stems`).
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -80,22 +82,23 @@ class Layout(NamedTuple):
 
 def layout(rows: Sequence[Sequence[Run]], pad_token: int) -> Layout:
     """Lays out rows of runs."""
-    length = max(sum(len(run.tokens) for run in row) for row in rows)
-    tokens = torch.full((len(rows), length), pad_token)
-    segments = torch.full((len(rows), length), PADDING)
-    until = torch.full((len(rows), length), PADDING + 1)
-    positions = torch.zeros((len(rows), length), dtype=torch.long)
-    for index, row in enumerate(rows):
-        flat = [token for run in row for token in run.tokens]
-        tokens[index, : len(flat)] = torch.tensor(flat, dtype=torch.long)
-        at = 0
-        for segment, position, run, prompts in row:
-            place = slice(at, at + len(run))
-            segments[index, place] = segment
-            until[index, place] = _ALL if segment == PREFIX else segment + prompts
-            positions[index, place] = torch.arange(position, position + len(run))
-            at += len(run)
-    return Layout(tokens, segments, positions, until)
+    lengths = np.array([sum(len(run.tokens) for run in row) for row in rows])
+    taken = np.arange(lengths.max()) < lengths[:, None]
+    runs = [run for row in rows for run in row]
+    own = np.array([len(run.tokens) for run in runs], dtype=np.int64)
+    firsts = np.array([run.position for run in runs], dtype=np.int64) - (own.cumsum() - own)
+    segments = np.array([run.segment for run in runs], dtype=np.int64)
+    untils = np.array([_ALL if run.segment == PREFIX else run.segment + run.prompts for run in runs], dtype=np.int64)
+    flat = (
+        np.fromiter(chain.from_iterable(run.tokens for run in runs), np.int64),
+        segments.repeat(own),
+        np.arange(own.sum()) + firsts.repeat(own),
+        untils.repeat(own),
+    )
+    filled = [np.full(taken.shape, filling) for filling in (pad_token, *_FILLING[1:])]
+    for each, values in zip(filled, flat, strict=True):
+        each[taken] = values
+    return Layout(*map(torch.from_numpy, filled))
 
 
 def attention_mask(queries: Layout, keys: Layout, dtype: torch.dtype, *, prefix_lm: bool) -> Tensor:

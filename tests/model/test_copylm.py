@@ -88,6 +88,16 @@ def test_logits_of_wanted_tokens(model: CopyLM) -> None:
     torch.testing.assert_close(some, logits(model, packed).gather(-1, wanted), rtol=0, atol=1e-10)
 
 
+def test_logits_of_wanted_tokens_that_cannot_be_copied_are_right_among_themselves(model: CopyLM) -> None:
+    packed = layout([runs(0), runs(1)], pad_token=0)
+    others = torch.tensor(sorted(set(range(64)) - set(packed.tokens.flatten().tolist())))
+    wanted = others[torch.randint(len(others), (*packed.tokens.shape, 5))]
+    wanted[:, :, 3:] = -1
+    some = logits(model, packed, wanted=wanted)[..., :3]
+    every = logits(model, packed).gather(-1, wanted[..., :3])
+    torch.testing.assert_close(some.log_softmax(-1), every.log_softmax(-1), rtol=0, atol=1e-10)
+
+
 def test_cases_tell_tokens_apart() -> None:
     config = CopyLMConfig(
         vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, cases=2

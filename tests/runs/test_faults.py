@@ -199,8 +199,8 @@ for result in results + extract_batch(pipeline, documents):
 def test_documents_that_memory_does_not_suffice_for_fail_and_the_others_go_on(tmp_path: Path) -> None:
     # The model wants tensors of 0.5 MiB a token. What is left suffices for all that threads and the tokenizer, which
     # end the process when they are short of memory, may want; not for a passage.
-    sizes = {"hidden_size": 16, "intermediate_size": 2**17, "num_hidden_layers": 1}
-    wide = tiny.bundle(tmp_path / "wide", causal_lm=tiny.model(**sizes))
+    model = tiny.model(hidden_size=16, intermediate_size=2**17, num_hidden_layers=1)
+    wide = tiny.bundle(tmp_path / "wide", causal_lm=model)
     left = 16 * 2**20
     done = subprocess.run(
         [sys.executable, "-c", SHORT_OF_MEMORY, str(wide), str(left)],
