@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from autore_cli.errors import BundleError
 from autore_cli.model.bundle import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Bundle
+from autore_cli.model.linear import Linear
 from autore_cli.model.sources import reading
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class MergedAdapters:
         use_adapter(self._model, name)
         for layer, _ in self._layers:
             layer.merge(adapter_names=[name] if name else [])
+            if isinstance(plain := layer.get_base_layer(), Linear):
+                plain.forget()
         self._used = name
 
 

@@ -219,7 +219,8 @@ def _written(hidden: Tensor, vocabulary: Tensor, wanted: Tensor, among_all: Tens
     all_, some = asked & among_all, asked & ~among_all
     logits = linear(hidden[all_], vocabulary).to(chances.dtype)
     chances[all_] = (logits.gather(-1, tokens[all_]) - logits.logsumexp(-1, keepdim=True)).exp()
-    logits = (vocabulary[tokens[some]] @ hidden[some][..., None])[..., 0].to(chances.dtype)
+    few, states = vocabulary[tokens[some]].to(chances.dtype), hidden[some].to(chances.dtype)
+    logits = (few @ states[..., None])[..., 0]
     chances[some] = logits.masked_fill(~can_be[some], torch.finfo(logits.dtype).min).softmax(-1)
     return chances * can_be
 

@@ -14,7 +14,7 @@ from autore_cli.grammar import ListGrammar, Trie
 from autore_cli.model.adapters import MergedAdapters, use_adapter
 from autore_cli.model.base import load_base, unpack
 from autore_cli.model.bundle import Bundle, read
-from autore_cli.model.linear import linear
+from autore_cli.model.linear import Linear, linear
 from autore_cli.model.load import load
 from tests.model import tiny
 
@@ -51,6 +51,15 @@ def test_bfloat16_comes_near(bundle: Bundle) -> None:
         for one, other in zip(near.choose(stage, REQUESTS), exact.choose(stage, REQUESTS), strict=True)
     ]
     assert 0 < sum(differences) / len(differences) < 0.15
+
+
+def test_a_layer_whose_weight_was_changed_multiplies_by_the_new_one() -> None:
+    layer, hidden = Linear(6, 4), torch.randn(3, 6)
+    with torch.no_grad():
+        layer(hidden)
+        layer.weight += 1
+        layer.forget()
+        torch.testing.assert_close(layer(hidden), functional.linear(hidden, layer.weight, layer.bias))
 
 
 def test_a_big_base_stays_in_4_bit_on_a_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
