@@ -270,7 +270,8 @@ def default_bundle(count: int, plot: Path | None) -> dict[str, Any]:
     generator.batch_size = ON_CPU.batch_size
     ways = {"": full}
     devices = "--devices " + ",".join(["cpu"] * cores())
-    for options, weights in ((devices, "auto"), (f"{devices} --dtype bf16", "bf16")):
+    in_parallel: dict[str, Weights] = {devices: "auto", f"{devices} --dtype bf16": "bf16"}
+    for options, weights in in_parallel.items():
         ways[options] = table.add(options, in_processes(meter, 4 * texts, weights))
     fastest = max(ways, key=lambda options: ways[options].rate)
     if plot:
