@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
-_FEW = 128
-"""Tokens: rows to which no more than these are added will get others, and have room for them once they are copied."""
+_ROOM = 128
+"""Tokens that there is room for when full rows have to be copied: to whom a few are added, more will be."""
 
 
 class Places(NamedTuple):
@@ -77,7 +77,7 @@ class Layer:
     def put(self, keys: Tensor, values: Tensor, where: Places) -> None:
         """Writes the next tokens of each row."""
         if where.end > self._stored[0].shape[2]:
-            length = _with_room(where.end) if keys.shape[2] <= _FEW else where.end
+            length = where.end + (_ROOM if keys.shape[2] < _ROOM else 0)
             self._stored = (_stacked([self.keys], length), _stacked([self.values], length))
         rows = torch.arange(len(keys), device=keys.device)
         _, heads, length, _ = self._stored[0].shape
@@ -129,18 +129,14 @@ class GrowingCache(Cache):
 
 
 def joined(caches: Sequence[GrowingCache]) -> GrowingCache:
-    """The rows of several caches in one, with room to grow. Shorter ones are filled up with zeros at their ends."""
+    """The rows of several caches in one, with room for half as many tokens again. Shorter ones end with zeros."""
     layers = []
     for same in zip(*(each.layers for each in caches), strict=True):
         length = max(layer.length for layer in same)
-        keys = _stacked([layer.keys for layer in same], _with_room(length))
-        values = _stacked([layer.values for layer in same], _with_room(length))
+        keys = _stacked([layer.keys for layer in same], length * 3 // 2)
+        values = _stacked([layer.values for layer in same], length * 3 // 2)
         layers.append(Layer(keys, values, length))
     return GrowingCache(layers)
-
-
-def _with_room(length: int) -> int:
-    return length * 3 // 2
 
 
 def _stacked(states: Sequence[Tensor], length: int) -> Tensor:

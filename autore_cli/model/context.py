@@ -30,7 +30,7 @@ class Context:
         nothing = torch.zeros((rows, 0), dtype=torch.long, device=model.device)
         self._model = model
         self._prefix_lm = is_prefix_lm(model)
-        self._options = signature(model.forward).parameters.keys() & {"wanted", "real"}
+        self._options = signature(model.forward).parameters.keys() & {"wanted", "relative", "real"}
         self._lengths = [0] * rows
         self._cache = GrowingCache()
         self._seen = Layout(nothing, nothing, nothing, nothing)
@@ -50,8 +50,8 @@ class Context:
             stems: runs of each row that come before these, and whose logits nobody needs.
 
         Returns:
-            The logits behind each run, `[rows, runs, wanted or vocabulary]`; rows with fewer runs are filled up with
-            anything.
+            The logits behind each run, `[rows, runs, wanted or vocabulary]`, of which only the differences count; rows
+            with fewer runs are filled up with anything.
         """
         device = self._model.device
         before = stems or [()] * len(rows)
@@ -61,7 +61,7 @@ class Context:
         where = self._cache.next = next_places(self._lengths, more, device)
         keys = self._seen.with_next(new, where)
         wanted = None if wanted is None else wanted.to(device)
-        options = {"wanted": wanted, "real": new.segments != PADDING}
+        options = {"wanted": wanted, "relative": True, "real": new.segments != PADDING}
         with logits_at(self._model, _last_tokens(rows, before).to(device)):
             logits: Tensor = self._model(
                 input_ids=new.tokens,

@@ -172,7 +172,13 @@ class CopyHead(nn.Module):
         self.gate = nn.Linear(config.hidden_size, 1)
 
     def forward(
-        self, hidden: Tensor, keys: Tensor, passage: Tensor, vocabulary: Tensor, wanted: Tensor | None = None
+        self,
+        hidden: Tensor,
+        keys: Tensor,
+        passage: Tensor,
+        vocabulary: Tensor,
+        wanted: Tensor | None = None,
+        relative: bool = False,
     ) -> Tensor:
         """Log-probabilities of the next token, float32 `[rows, positions, vocabulary]`.
 
@@ -182,8 +188,9 @@ class CopyHead(nn.Module):
             passage: its token ids `[rows, prefix]`, `_NOT_PASSAGE` where there is nothing to copy.
             vocabulary: the embedding matrix `[base tokens, width]`.
             wanted: token ids `[rows, positions, wanted]`, to which the result is limited, at a part of the cost;
-                negative where there are no more. Where none of them stands in the passage, their log-probabilities are
-                those among themselves: then the vocabulary's other words, most of the work, change nothing else.
+                negative where there are no more.
+            relative: the wanted tokens' log-probabilities need be right only in comparison. Where none of them can be
+                copied, they are those among themselves then, without the vocabulary's other words, most of the work.
         """
         scores = (self.query(hidden).to(keys.dtype) @ keys.transpose(1, 2)) / math.sqrt(keys.shape[-1])
         scores = scores.masked_fill((passage < 0)[:, None, :], torch.finfo(scores.dtype).min)
@@ -195,7 +202,8 @@ class CopyHead(nn.Module):
             mixed = mixed.scatter_add(-1, passage.clamp(min=0)[:, None, :].expand_as(copied), copied)
         else:
             summed = _summed(copied, passage, wanted)
-            written = _written(hidden, vocabulary, wanted, among_all=(summed > 0).any(-1))
+            copyable = (summed > 0).any(-1)
+            written = _written(hidden, vocabulary, wanted, copyable if relative else torch.ones_like(copyable))
             mixed = (1 - gate) * written.to(keys.dtype) + summed
         return (mixed + torch.finfo(mixed.dtype).tiny).log()
 
@@ -220,7 +228,7 @@ def _written(hidden: Tensor, vocabulary: Tensor, wanted: Tensor, among_all: Tens
     logits = linear(hidden[all_], vocabulary).to(chances.dtype)
     chances[all_] = (logits.gather(-1, tokens[all_]) - logits.logsumexp(-1, keepdim=True)).exp()
     few, states = vocabulary[tokens[some]].to(chances.dtype), hidden[some].to(chances.dtype)
-    logits = (few @ states[..., None])[..., 0]
+    logits = (few * states[..., None, :]).sum(-1)
     chances[some] = logits.masked_fill(~can_be[some], torch.finfo(logits.dtype).min).softmax(-1)
     return chances * can_be
 
@@ -273,6 +281,7 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
         past_key_values: Cache | None = None,
         use_cache: bool = False,
         wanted: Tensor | None = None,
+        relative: bool = False,
         real: Tensor | None = None,
         **_: Any,
     ) -> CausalLMOutputWithPast:
@@ -287,6 +296,7 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
             past_key_values: an empty cache, which then holds the prefix, or one with a prefix.
             use_cache: make a cache if there is none.
             wanted: see `CopyHead.forward`.
+            relative: see there.
             real: which tokens are not padding, `[rows, queries]`, if others need not be computed.
         """
         if past_key_values is None and use_cache:
@@ -312,7 +322,7 @@ class CopyLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
             if past_key_values is not None:
                 ids = (passage - _NOT_PASSAGE)[:, None, :, None].to(keys.dtype)  # 0 where there is nothing
                 past_key_values.update(keys[:, None], ids, len(self.blocks))
-        logits = self.lm_head(hidden, keys, passage, self.tokens.weight, wanted)
+        logits = self.lm_head(hidden, keys, passage, self.tokens.weight, wanted, relative)
         return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values)
 
     def _embed(self, tokens: Tensor, positions: Tensor, is_prefix: Tensor, prefix_length: Tensor) -> Tensor:

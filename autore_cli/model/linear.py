@@ -5,6 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+_HAS_BFLOAT16: bool = _HAS_ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+_SMALL = 2**20
+"""Numbers of a weight of which there may be a second copy."""
 
 
 def linear(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -13,9 +17,9 @@ def linear(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 class Linear(nn.Linear):
-    """A linear layer that multiplies by `linear`, and lays its weight out but once as oneDNN reads it.
+    """A linear layer that multiplies by `linear`, and keeps a copy of a small weight laid out as oneDNN reads it.
 
-    Who changes the weight has to call `forget`.
+    Who changes the weight, or its dtype, has to call `forget`.
     """
 
     _packed: Tensor | None = None
@@ -26,16 +30,16 @@ class Linear(nn.Linear):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """`hidden` `[..., in]`; returns `[..., out]`."""
-        if not _by_onednn(hidden):
-            return functional.linear(hidden, self.weight, self.bias)
+        if self.weight.numel() > _SMALL or not _by_onednn(hidden):
+            return linear(hidden, self.weight, self.bias)
         if self._packed is None:
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach())
         return _product(hidden, self._packed, self.bias)
 
 
 def _by_onednn(hidden: Tensor) -> bool:
-    on_cpu = hidden.device.type == "cpu" and hidden.dtype in (torch.float32, torch.bfloat16)
-    return on_cpu and _HAS_ONEDNN and not torch.is_grad_enabled()
+    has_dtype = {torch.float32: _HAS_ONEDNN, torch.bfloat16: _HAS_BFLOAT16}.get(hidden.dtype, False)
+    return has_dtype and hidden.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 def _product(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

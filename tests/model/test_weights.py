@@ -16,6 +16,7 @@ from autore_cli.model.base import load_base, unpack
 from autore_cli.model.bundle import Bundle, read
 from autore_cli.model.linear import Linear, linear
 from autore_cli.model.load import load
+from tests.cli.command import autore
 from tests.model import tiny
 
 REQUESTS = [Request((5, 6, 7, 8, *range(40, 60)), tuple(range(100, 100 + length)), (0, 4)) for length in range(1, 6)]
@@ -60,6 +61,12 @@ def test_a_layer_whose_weight_was_changed_multiplies_by_the_new_one() -> None:
         layer.weight += 1
         layer.forget()
         torch.testing.assert_close(layer(hidden), functional.linear(hidden, layer.weight, layer.bias))
+
+
+def test_bfloat16_goes_on_a_cpu_that_has_no_units_for_it(bundle: Bundle) -> None:
+    arguments = ["extract", "--model", bundle.folder, "--dtype", "bf16", "-"]
+    done = autore(*arguments, stdin=tiny.TEXTS[0].encode(), env={"ONEDNN_MAX_CPU_ISA": "AVX2"})
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_a_big_base_stays_in_4_bit_on_a_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
