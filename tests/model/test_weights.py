@@ -64,8 +64,8 @@ def test_a_layer_whose_weight_was_changed_multiplies_by_the_new_one() -> None:
 
 
 def test_bfloat16_goes_on_a_cpu_that_has_no_units_for_it(bundle: Bundle) -> None:
-    arguments = ["extract", "--model", bundle.folder, "--dtype", "bf16", "-"]
-    done = autore(*arguments, stdin=tiny.TEXTS[0].encode(), env={"ONEDNN_MAX_CPU_ISA": "AVX2"})
+    options = ["--model", str(bundle.folder), "--dtype", "bf16"]
+    done = autore("extract", *options, "-", stdin=tiny.TEXTS[0].encode(), env={"ONEDNN_MAX_CPU_ISA": "AVX2"})
     assert done.returncode == 0, done.stderr.decode()
 
 
