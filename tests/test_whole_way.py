@@ -18,7 +18,7 @@ id = "P50"
 name = "author"
 description = "The head is a work; the tail is the person who wrote it."
 """
-SETTINGS = ("--steps", "8", "--rank", "8", "--learning-rate", "0.003", "--dropout", "0", "--batch-size", "64")
+SETTINGS = ("--steps", "16", "--rank", "8", "--learning-rate", "0.003", "--dropout", "0", "--batch-size", "64")
 
 
 def record(number: int) -> dict[str, object]:
